@@ -1,0 +1,231 @@
+"""Every difference between Linux, Windows and macOS that the product meets.
+
+Locks, process groups, replacing files, opening without following links. No other file
+asks for the name of the operating system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+WINDOWS: Final = sys.platform == "win32"
+MACOS: Final = sys.platform == "darwin"
+
+_REPLACE_TRIES: Final = 40
+_REPLACE_WAIT_S: Final = 0.05
+
+
+class FileLock:
+    """An exclusive kernel lock on a file, held until `release` or the death of the process.
+
+    The file stays on disk; its content (the holder's pid) is a hint for messages, never a proof.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._fd is not None
+
+    def acquire(self) -> bool:
+        """Try to take the lock at once; return whether it is held now.
+
+        Raises:
+            OSError: the file system refuses locks or the file cannot be opened.
+        """
+        if self._fd is not None:
+            return True
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_INHERIT | NO_FOLLOW, 0o600)
+        try:
+            taken = _try_lock(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        if not taken:
+            os.close(fd)
+            return False
+        self._fd = fd
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0) if hasattr(os, "pwrite") else os.write(
+            fd, str(os.getpid()).encode()
+        )
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def holder_pid(self) -> int | None:
+        """Return the pid written by the last holder, for messages only."""
+        try:
+            return int(self.path.read_text() or "0") or None
+        except (OSError, ValueError):
+            return None
+
+
+def lock_is_free(path: Path) -> bool:
+    """Return whether nobody holds the lock at `path`; a missing file is free."""
+    if not path.exists():
+        return True
+    lock = FileLock(path)
+    if not lock.acquire():
+        return False
+    lock.release()
+    return True
+
+
+if WINDOWS:  # pragma: no cover - exercised by the Windows job
+    import msvcrt
+
+    NO_FOLLOW: Final = 0
+    _NO_INHERIT: Final = os.O_NOINHERIT | os.O_BINARY
+    # A byte far behind the pid text, so that others can still read the pid.
+    _LOCK_OFFSET: Final = 1 << 30
+
+    def _try_lock(fd: int) -> bool:
+        os.lseek(fd, _LOCK_OFFSET, os.SEEK_SET)
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            os.lseek(fd, 0, os.SEEK_SET)
+        return True
+
+    def _session_arguments() -> dict[str, int | bool]:
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
+        return {"creationflags": flags | subprocess.CREATE_BREAKAWAY_FROM_JOB}
+
+    def signal_group(pid: int, *, force: bool) -> None:
+        """Ask the process tree of `pid` to end, or end it."""
+        arguments = ["taskkill", "/T", "/PID", str(pid)] + (["/F"] if force else [])
+        subprocess.run(arguments, check=False, capture_output=True)  # noqa: S603
+
+    def process_start_token(pid: int) -> str | None:
+        """Return a value that differs when `pid` was given to another process."""
+        query = f"(Get-Process -Id {int(pid)}).StartTime.Ticks"
+        done = subprocess.run(
+            ["powershell", "-NoProfile", "-Command", query], check=False, capture_output=True, text=True
+        )
+        return done.stdout.strip() or None
+
+    def sync_directory(path: Path) -> None:
+        """Do nothing: Windows writes directory entries through."""
+
+    def free_pid_is_alive(pid: int) -> bool:
+        """Return whether a process with this pid exists."""
+        return process_start_token(pid) is not None
+
+else:
+    import fcntl
+
+    NO_FOLLOW = os.O_NOFOLLOW
+    _NO_INHERIT = os.O_CLOEXEC
+
+    def _try_lock(fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _session_arguments() -> dict[str, int | bool]:
+        return {"start_new_session": True}
+
+    def signal_group(pid: int, *, force: bool) -> None:
+        """Send SIGTERM, or SIGKILL when `force`, to the process group of `pid`."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL if force else signal.SIGTERM)
+
+    def process_start_token(pid: int) -> str | None:
+        """Return a value that differs when `pid` was given to another process.
+
+        Linux: start time in clock ticks since boot (field 22 of /proc/PID/stat) and the boot id.
+        macOS: the start time that ps prints.
+        """
+        if MACOS:  # pragma: no cover
+            done = subprocess.run(
+                ["/bin/ps", "-o", "lstart=", "-p", str(pid)], check=False, capture_output=True, text=True
+            )
+            return done.stdout.strip() or None
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return None
+        fields = stat.rpartition(")")[2].split()
+        if fields[0] == "Z":
+            return None
+        return f"{fields[19]}@{boot}"
+
+    def sync_directory(path: Path) -> None:
+        """Flush the entries of a directory, so that a rename survives a power loss."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename `source` over `target` atomically.
+
+    Windows refuses while a virus scanner or reader holds the target; those refusals are retried
+    for two seconds.
+    """
+    for attempt in range(_REPLACE_TRIES):
+        try:
+            source.replace(target)
+        except PermissionError:
+            if not WINDOWS or attempt == _REPLACE_TRIES - 1:
+                raise
+            time.sleep(_REPLACE_WAIT_S)
+        else:
+            return
+
+
+def spawn_detached(
+    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a process that outlives its parent: own session, no input, output to a file."""
+    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+        list(arguments),
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        close_fds=True,
+        **_session_arguments(),
+    )
+
+
+@contextlib.contextmanager
+def private_umask() -> Iterator[None]:
+    """Create files for the user only while the block runs; Windows inherits folder rights."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def utf8_console() -> None:
+    """Make standard output and error speak UTF-8, which Windows consoles do not by default."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if WINDOWS and reconfigure is not None:  # pragma: no cover
+            reconfigure(encoding="utf-8", errors="replace")
