@@ -88,7 +88,9 @@ def sha256_of(path: Path, *, progress: Callable[[int], None] | None = None) -> s
 
 def size_of_tree(path: Path) -> int:
     """Return the bytes of all regular files below `path`, links not followed."""
-    return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file() and not entry.is_symlink())
+    return sum(
+        entry.stat().st_size for entry in path.rglob("*") if entry.is_file() and not entry.is_symlink()
+    )
 
 
 def free_bytes(path: Path) -> int:

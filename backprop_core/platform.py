@@ -112,7 +112,7 @@ if WINDOWS:  # pragma: no cover - exercised by the Windows job
     def signal_group(pid: int, *, force: bool) -> None:
         """Ask the process tree of `pid` to end, or end it."""
         arguments = ["taskkill", "/T", "/PID", str(pid)] + (["/F"] if force else [])
-        subprocess.run(arguments, check=False, capture_output=True)  # noqa: S603
+        subprocess.run(arguments, check=False, capture_output=True)
 
     def process_start_token(pid: int) -> str | None:
         """Return a value that differs when `pid` was given to another process."""

@@ -41,7 +41,11 @@ def file_size(value_bytes: float) -> str:
     for limit, suffix in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value_bytes >= limit:
             scaled = value_bytes / limit
-            return f"{scaled:.0f}{NBSP}{suffix}" if scaled >= 10 and suffix != "GB" else f"{scaled:.1f}{NBSP}{suffix}"
+            return (
+                f"{scaled:.0f}{NBSP}{suffix}"
+                if scaled >= 10 and suffix != "GB"
+                else f"{scaled:.1f}{NBSP}{suffix}"
+            )
     return f"{value_bytes:.0f}{NBSP}B"
 
 

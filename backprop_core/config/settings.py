@@ -1,0 +1,119 @@
+"""Settings of the installation: folders, port, logging, security. A run's own fields are in `specs`.
+
+Every value keeps its origin. Secrets stay out of `repr` and of every listing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backprop_core.config.resolve import Origin, read_config, unknown_setting
+from backprop_core.config.schema import ENV_PREFIX, train_fields
+from backprop_core.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """What holds for every run on this machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(
+        Path("~/.backpropagate"), description="Folder of the store, the cache and the web app's files."
+    )
+    ui__output_dir: Path | None = Field(
+        None, description="Folder that the web app writes to; `<home>/ui-outputs`."
+    )
+    ui__port: int = Field(7860, ge=1, le=65535, description="Port of the web app.")
+    ui__host: str = Field("127.0.0.1", description="Address that the web app listens on.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level that is logged."
+    )
+    log_json: bool = Field(False, description="Log lines as JSON.")
+    log_file: Path | None = Field(None, description="Also log to this file.")
+    debug: bool = Field(False, description="Show tracebacks of failures on the terminal.")
+
+    @property
+    def sandbox_root(self) -> Path:
+        """The folder that the web app writes to."""
+        return self.ui__output_dir or self.home / "ui-outputs"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where base models lie."""
+        return self.home / "cache" / "models"
+
+
+_VARIABLES: Final = {f"{ENV_PREFIX}{name}".upper(): name for name in Settings.model_fields}
+
+# Read by other parts of the product or by its image, at another place than `Settings`.
+_OTHER_VARIABLES: Final = frozenset({f"{ENV_PREFIX}TEST_CACHE", f"{ENV_PREFIX}LAUNCH_ID"})
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, overrides: Mapping[str, Any] | None = None
+) -> tuple[Settings, dict[str, Origin]]:
+    """Read the settings of this machine.
+
+    Args:
+        environ: the environment; the process's own by default.
+        overrides: values of flags or keywords, by field name; None means not given.
+
+    Raises:
+        ConfigError: a value outside its range, or an unknown name with the nearest match.
+    """
+    environ = os.environ if environ is None else environ
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    values: dict[str, Any] = {_VARIABLES[key]: text for key, text in environ.items() if key in _VARIABLES}
+    origins = {name: Origin("default") for name in Settings.model_fields}
+    home = Path(given.get("home") or values.get("home") or Settings.model_fields["home"].default)
+    home = Path(os.path.abspath(home.expanduser()))  # noqa: PTH100 - links in the home stay as the user named them
+    from_file = _file_values(home / "config.toml")
+    origins.update({name: Origin("config", str(home / "config.toml")) for name in from_file})
+    origins.update({name: Origin("environment", f"{ENV_PREFIX}{name}".upper()) for name in values})
+    origins.update({name: Origin("flag") for name in given})
+    merged = {**from_file, **values, **given, "home": home}
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        name = str(detail["loc"][0])
+        raise ConfigError(
+            "CONFIG_INVALID_SETTING",
+            f"{name.replace('__', '.')} cannot be {str(detail['input'])[:80]!r}: {detail['msg']}.",
+        ) from error
+    return settings, origins
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[ConfigError]:
+    """Return one error per variable with our prefix that sets nothing, each with the nearest name."""
+    environ = os.environ if environ is None else environ
+    known = {*_VARIABLES, *_OTHER_VARIABLES, *(field.env for field in train_fields())}
+    return [
+        unknown_setting(key, known, "The environment")
+        for key in sorted(environ)
+        if key.startswith(ENV_PREFIX) and key not in known
+    ]
+
+
+def _file_values(path: Path) -> dict[str, Any]:
+    tables = read_config(path)
+    found: dict[str, Any] = {}
+    for key, value in tables.items():
+        if key in {"model", "training", "lora", "run"}:
+            continue
+        if isinstance(value, dict):
+            found.update({f"{key}__{name}": item for name, item in value.items()})
+        else:
+            found[key] = value
+    for name in found:
+        if name not in Settings.model_fields or name == "home":
+            known = [field for field in Settings.model_fields if field != "home"]
+            raise unknown_setting(
+                name.replace("__", "."), [field.replace("__", ".") for field in known], str(path)
+            )
+    return found

@@ -1,0 +1,262 @@
+"""The one schema of a training run: every field, its default, its range and its trade-off.
+
+Flags, environment variables, Python keywords, forms and the reference table are read from
+`TrainSpec`; a field that stands here works in all of them. Values are checked here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Auto = Literal["auto"]
+Section = Literal["model", "training", "lora", "run"]
+
+
+def option(
+    default: Any,
+    description: str,
+    *,
+    label: str,
+    section: Section,
+    flag: str | None = None,
+    short: str | None = None,
+    env: str | None = None,
+    basic: bool = False,
+    **limits: Any,
+) -> Any:
+    """Declare a field once for all faces.
+
+    Args:
+        default: the value when no source names one.
+        description: what the field does and what it costs.
+        label: its name on the page.
+        section: the first part of its environment variable and of its table in `config.toml`.
+        flag: the long flag when it is not the field's name with dashes.
+        short: the one-letter flag.
+        env: the second part of the environment variable when it is not the field's name.
+        basic: whether the page shows it outside the Advanced panel.
+        limits: pydantic limits: `ge`, `gt`, `le`, `lt`, `max_length`.
+    """
+    face = {"label": label, "section": section, "flag": flag, "short": short, "env": env, "basic": basic}
+    return Field(default, description=description, json_schema_extra={"face": face}, **limits)
+
+
+def _blank_is_none(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in {"", "none"} else value
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+_Int = Annotated[int, BeforeValidator(_no_bool)]
+_Float = Annotated[float, BeforeValidator(_no_bool)]
+_Blank = BeforeValidator(_blank_is_none)
+
+
+class TrainSpec(BaseModel):
+    """What one supervised fine-tune is to do. Frozen: a run never changes its spec."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
+
+    model: str = option(
+        "Qwen/Qwen2.5-7B-Instruct",
+        "Base model: a preset key, a hub id, a local folder or a cached model.",
+        label="Model",
+        section="model",
+        env="NAME",
+        short="-m",
+        basic=True,
+        min_length=1,
+        max_length=1024,
+    )
+    dataset: str = option(
+        "",
+        "Training data: a file with one conversation per row.",
+        label="Data",
+        section="training",
+        flag="--data",
+        short="-d",
+        basic=True,
+        max_length=4096,
+    )
+    name: Annotated[str | None, _Blank] = option(
+        None,
+        "Name of the run in lists; the data file's name when empty.",
+        label="Name",
+        section="run",
+        max_length=100,
+    )
+    output_dir: str = option(
+        "./output",
+        "Folder for runs and the newest adapter. The web app writes below its own folder.",
+        label="Output folder",
+        section="run",
+        flag="--output",
+        short="-o",
+        min_length=1,
+        max_length=4096,
+    )
+
+    steps: Annotated[Annotated[_Int, Field(ge=1, le=10_000_000)] | None, _Blank] = option(
+        100,
+        "Optimizer steps to take. With epochs too, the run ends at whichever comes first.",
+        label="Steps",
+        section="training",
+        basic=True,
+    )
+    epochs: Annotated[Annotated[_Float, Field(gt=0, le=10_000)] | None, _Blank] = option(
+        None, "Passes over the data, instead of steps.", label="Epochs", section="training", basic=True
+    )
+    samples: Annotated[Annotated[_Int, Field(ge=1)] | None, _Blank] = option(
+        None, "Use only the first rows of the data; all when empty.", label="Rows used", section="training"
+    )
+    batch_size: Annotated[_Int, Field(ge=1, le=4096)] | Auto = option(
+        "auto",
+        "Rows in one micro-batch. Larger is faster and needs more memory; auto takes the largest that fits.",
+        label="Batch",
+        section="training",
+    )
+    gradient_accumulation: Annotated[_Int, Field(ge=1, le=4096)] | Auto = option(
+        "auto",
+        "Micro-batches per optimizer step. Auto brings the effective batch to 8 rows.",
+        label="Accumulation",
+        section="training",
+        flag="--grad-accum",
+    )
+    learning_rate: Annotated[_Float, Field(gt=0, le=1)] = option(
+        2e-4,
+        "Peak learning rate. Higher learns faster and forgets more; LoRA wants about ten times the rate of full tuning.",
+        label="Learning rate",
+        section="training",
+        flag="--lr",
+    )
+    lr_scheduler: Literal["linear", "cosine", "constant"] = option(
+        "cosine", "How the learning rate falls after the warm-up.", label="Schedule", section="training"
+    )
+    warmup_ratio: Annotated[_Float, Field(ge=0, lt=1)] = option(
+        0.05, "Share of the steps over which the learning rate rises.", label="Warm-up", section="training"
+    )
+    weight_decay: Annotated[_Float, Field(ge=0, le=1)] = option(
+        0.0, "Pull of the weights towards zero at each step.", label="Weight decay", section="training"
+    )
+    max_grad_norm: Annotated[_Float, Field(gt=0, le=1e6)] = option(
+        1.0, "Gradients longer than this are scaled down to it.", label="Gradient clip", section="training"
+    )
+    max_seq_length: Annotated[_Int, Field(ge=8, le=1_048_576)] = option(
+        2048,
+        "Tokens kept of a row; the rest is cut. Longer needs more memory.",
+        label="Length",
+        section="training",
+    )
+    train_on_responses: bool = option(
+        True,
+        "Learn only the assistant's turns. Off: every token carries loss.",
+        label="Learn answers only",
+        section="training",
+    )
+    optim: Literal["auto", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = option(
+        "auto",
+        "Optimizer. The 8-bit ones hold a quarter of the state and need CUDA; auto takes them there.",
+        label="Optimizer",
+        section="training",
+    )
+    gradient_checkpointing: Literal["auto", "on", "off"] = option(
+        "auto",
+        "Recompute activations instead of keeping them: about a third slower, far less memory.",
+        label="Recompute activations",
+        section="training",
+    )
+    checkpoint_every: Annotated[_Int, Field(ge=1, le=10_000_000)] | Auto = option(
+        "auto",
+        "Steps between checkpoints. A kill costs at most this many steps; auto keeps about ten per run.",
+        label="Checkpoint every",
+        section="training",
+    )
+    seed: Annotated[_Int, Field(ge=0, le=2**32 - 1)] = option(
+        42, "Seed of data order, adapter weights and dropout.", label="Seed", section="training"
+    )
+    oom_recovery: bool = option(
+        True,
+        "Halve the micro-batch inside the step when memory runs out, instead of failing.",
+        label="Recover from out of memory",
+        section="training",
+        flag="--oom-recovery/--no-oom-recovery",
+    )
+
+    lora_preset: Literal["quality", "fast", "auto"] = option(
+        "quality",
+        "quality: rank 256 on all linear layers. fast: rank 16 on q and v. auto: the smallest rank that covers the data and fits.",
+        label="Preset",
+        section="lora",
+        env="PRESET",
+        basic=True,
+    )
+    lora_r: Annotated[_Int, Field(ge=1, le=1024)] | Auto = option(
+        256,
+        "Rank of the adapter: room to learn against memory. Auto covers the supervised tokens.",
+        label="Rank",
+        section="lora",
+        env="R",
+    )
+    lora_alpha: Annotated[_Float, Field(gt=0, le=4096)] | Auto = option(
+        "auto",
+        "Scale of the adapter. Auto follows the rank: 32, or twice the rank below 16.",
+        label="Alpha",
+        section="lora",
+        env="ALPHA",
+    )
+    lora_dropout: Annotated[_Float, Field(ge=0, lt=1)] = option(
+        0.0, "Share of adapter inputs dropped while training.", label="Dropout", section="lora", env="DROPOUT"
+    )
+    target_modules: str = option(
+        "all-linear",
+        "Layers that carry an adapter: all-linear, or names with commas such as q_proj,v_proj.",
+        label="Layers",
+        section="lora",
+        env="TARGET_MODULES",
+        min_length=1,
+        max_length=1000,
+    )
+    use_dora: bool = option(
+        False,
+        "Weight-decomposed LoRA: often a little better, about 60 % slower.",
+        label="DoRA",
+        section="lora",
+        env="DORA",
+    )
+    use_rslora: bool = option(
+        False, "Scale by alpha over the root of the rank.", label="rsLoRA", section="lora", env="RSLORA"
+    )
+    device: Literal["auto", "cuda", "cpu"] = option(
+        "auto",
+        "Where to train. Without CUDA, models up to 0.5 B parameters train on the processor; cpu forces it.",
+        label="Device",
+        section="model",
+    )
+    quantization: Literal["auto", "none", "4bit", "8bit"] = option(
+        "auto",
+        "How the frozen base is held: 4bit needs a quarter of the memory. Auto decides by what fits; CUDA only.",
+        label="Weights",
+        section="model",
+    )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quality": {"lora_r": 256, "target_modules": "all-linear"},
+    "fast": {"lora_r": 16, "target_modules": "q_proj,v_proj"},
+    "auto": {"lora_r": "auto", "target_modules": "all-linear"},
+}
+
+
+def alpha_for_rank(r: int) -> float:
+    """Return the alpha that belongs to a rank: constant 32, or 2r below rank 16.
+
+    With PEFT's alpha/r scaling a constant alpha keeps the best learning rate nearly independent of
+    the rank (Schulman et al., "LoRA Without Regret", 2025); at rank 16 it meets the usual alpha = 2r.
+    """
+    return float(min(32, 2 * r))

@@ -1,0 +1,259 @@
+"""Everything a worker may say, as one tagged union.
+
+An event is one JSON line: `v, seq, ts, mono, type` and the fields of its body. Readers skip types
+they do not know, so that an old page can follow a newer worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from backprop_core.errors import ErrorRecord
+
+JOURNAL_VERSION: Final = 1
+
+Phase = Literal["waiting", "downloading", "loading", "tokenizing", "training", "saving"]
+
+
+class Body(BaseModel):
+    """What an event tells; `durable` ones are flushed to the disk before the work goes on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    durable: ClassVar[bool] = False
+    type: str
+
+
+class RunStarted(Body):
+    """An attempt began; the first event of each attempt."""
+
+    durable = True
+    type: Literal["run.started"] = "run.started"
+    attempt: int
+    pid: int
+    process_token: str | None = None
+    device: str = ""
+    versions: dict[str, str] = {}
+
+
+class PhaseChanged(Body):
+    """What the worker does now, with progress where it is countable."""
+
+    type: Literal["phase"] = "phase"
+    phase: Phase
+    detail: str = ""
+    done: float | None = None
+    total: float | None = None
+
+
+class TrainingPlanned(Body):
+    """What the worker derived before the first step."""
+
+    type: Literal["training.planned"] = "training.planned"
+    total_steps: int
+    epochs: float
+    rows: int
+    micro_batch: int
+    accumulation: int
+    trainable_parameters: int
+    lora_r: int
+    lora_alpha: float
+    tokens: int
+    supervised_tokens: int
+
+
+class Metrics(Body):
+    """One optimizer step. `loss` is None when it was not finite.
+
+    Attributes:
+        step: counts from 1; the same step of a resumed attempt replaces the earlier one.
+        tokens, supervised_tokens: cumulative over the run, padding not counted.
+        tokens_per_s: real tokens of this step by its duration `step_s`.
+        memory_bytes: peak of the device on CUDA, resident memory of the process on a CPU.
+    """
+
+    type: Literal["metrics"] = "metrics"
+    step: int
+    total_steps: int
+    epoch: float
+    loss: float | None
+    learning_rate: float
+    grad_norm: float | None
+    tokens: int
+    supervised_tokens: int
+    tokens_per_s: float
+    step_s: float
+    memory_bytes: int
+
+
+class Evaluated(Body):
+    """Loss on held-out rows."""
+
+    type: Literal["evaluation"] = "evaluation"
+    step: int
+    loss: float | None
+    rows: int
+
+
+class TelemetrySampled(Body):
+    """Hardware figures of one second; None where the machine does not tell."""
+
+    type: Literal["telemetry"] = "telemetry"
+    gpu_util_pct: float | None = None
+    gpu_memory_bytes: int | None = None
+    gpu_temperature_c: float | None = None
+    gpu_power_w: float | None = None
+    cpu_pct: float | None = None
+    ram_bytes: int | None = None
+
+
+class Notice(Body):
+    """Something the user may want to know that changes no state."""
+
+    type: Literal["notice"] = "notice"
+    level: Literal["info", "warning"] = "info"
+    code: str = ""
+    message: str
+
+
+class BatchSplit(Body):
+    """Memory ran out and the micro-batch was halved inside the step; no step was lost."""
+
+    durable = True
+    type: Literal["batch.split"] = "batch.split"
+    step: int
+    before: int
+    after: int
+
+
+class CheckpointSaved(Body):
+    """A checkpoint is on the disk and verified; `path` is relative to the run."""
+
+    durable = True
+    type: Literal["checkpoint.saved"] = "checkpoint.saved"
+    step: int
+    path: str
+    size_bytes: int
+    seconds: float
+
+
+class RunResumed(Body):
+    """An attempt goes on from a checkpoint; steps after it are taken again."""
+
+    durable = True
+    type: Literal["run.resumed"] = "run.resumed"
+    step: int
+    path: str
+    note: str = ""
+
+
+class RunPaused(Body):
+    """The worker waits at a step boundary."""
+
+    durable = True
+    type: Literal["run.paused"] = "run.paused"
+    step: int
+    reason: str
+    code: str = ""
+
+
+class RunContinued(Body):
+    """The worker goes on after a pause."""
+
+    durable = True
+    type: Literal["run.continued"] = "run.continued"
+    step: int
+
+
+class RunCompleted(Body):
+    """The run took all its steps. `artifact` is relative to the run."""
+
+    durable = True
+    type: Literal["run.completed"] = "run.completed"
+    step: int
+    artifact: str
+    seconds: float
+
+
+class RunStopped(Body):
+    """The user stopped the run; what it learned so far is saved."""
+
+    durable = True
+    type: Literal["run.stopped"] = "run.stopped"
+    step: int
+    artifact: str
+    seconds: float
+
+
+class RunInterrupted(Body):
+    """The worker was told to end by the system and ended in order."""
+
+    durable = True
+    type: Literal["run.interrupted"] = "run.interrupted"
+    step: int
+    reason: str
+
+
+class RunFailed(Body):
+    """The run ended with an error."""
+
+    durable = True
+    type: Literal["run.failed"] = "run.failed"
+    step: int
+    error: ErrorRecord
+
+
+EventBody = (
+    RunStarted
+    | PhaseChanged
+    | TrainingPlanned
+    | Metrics
+    | Evaluated
+    | TelemetrySampled
+    | Notice
+    | BatchSplit
+    | CheckpointSaved
+    | RunResumed
+    | RunPaused
+    | RunContinued
+    | RunCompleted
+    | RunStopped
+    | RunInterrupted
+    | RunFailed
+)
+
+BODY_BY_TYPE: Final[dict[str, type[Body]]] = {
+    body.model_fields["type"].default: body for body in EventBody.__args__
+}
+
+TERMINAL_TYPES: Final = frozenset({"run.completed", "run.stopped", "run.interrupted", "run.failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A body with its envelope.
+
+    Attributes:
+        seq: counts from 1 without a gap within a journal, over all attempts.
+        ts: wall time with zone, for people.
+        mono: monotonic seconds of the machine, for durations within one attempt.
+    """
+
+    seq: int
+    ts: datetime
+    mono: float
+    body: Body
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the event as the flat JSON object of its line."""
+        return {
+            "v": JOURNAL_VERSION,
+            "seq": self.seq,
+            "ts": self.ts.isoformat(timespec="milliseconds"),
+            "mono": round(self.mono, 4),
+            **self.body.model_dump(),
+        }
