@@ -57,9 +57,8 @@ class FileLock:
             return False
         self._fd = fd
         os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0) if hasattr(os, "pwrite") else os.write(
-            fd, str(os.getpid()).encode()
-        )
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, str(os.getpid()).encode())
         return True
 
     def release(self) -> None:
@@ -87,11 +86,11 @@ def lock_is_free(path: Path) -> bool:
     return True
 
 
-if WINDOWS:  # pragma: no cover - exercised by the Windows job
+if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
     import msvcrt
 
-    NO_FOLLOW: Final = 0
-    _NO_INHERIT: Final = os.O_NOINHERIT | os.O_BINARY
+    NO_FOLLOW = 0
+    _NO_INHERIT = os.O_NOINHERIT | os.O_BINARY
     # A byte far behind the pid text, so that others can still read the pid.
     _LOCK_OFFSET: Final = 1 << 30
 

@@ -1,0 +1,189 @@
+"""The folder of a run: what lies where, and how it is created and steered.
+
+    spec.json       what to do, frozen, with the origin of each value
+    run.json        who asked for it, from which face, where the result is published
+    events.jsonl    the journal, the truth about the run
+    control.json    the newest wish of the user: stop, pause, continue
+    worker.log      what the worker printed
+    lock            held by the worker for life
+    checkpoints/ adapter/ exports/
+
+Only the worker of a run writes its journal and results; everybody else may write `control.json`.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from backprop_core import files, platform
+from backprop_core.config.resolve import Origin, Resolved
+from backprop_core.config.specs import TrainSpec
+from backprop_core.errors import InputError, StateError
+
+SCHEMA_VERSION: Final = 1
+RUN_ID_FILE: Final = "run_id"
+
+RunSource = Literal["page", "cli", "python"]
+Request = Literal["stop", "pause", "continue"]
+
+_RUN_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+
+class RunInfo(BaseModel):
+    """Facts about a run that are no part of what it does.
+
+    Attributes:
+        launch_id: random; the worker takes a run only with the id its launcher was given.
+        publish_to: folder that receives a copy of the finished adapter, if any.
+        history_dir: folder whose `run_history.json` lists the run, if any.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    kind: Literal["train"] = "train"
+    name: str
+    source: RunSource
+    created_at: str
+    launch_id: str
+    is_detached: bool
+    version: str
+    publish_to: str | None = None
+    history_dir: str | None = None
+
+
+class Control(BaseModel):
+    """The newest wish of the user."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    request: Request
+    at: str
+
+
+class RunFolder:
+    """One run on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spec_path = path / "spec.json"
+        self.info_path = path / "run.json"
+        self.journal_path = path / "events.jsonl"
+        self.control_path = path / "control.json"
+        self.log_path = path / "worker.log"
+        self.lock_path = path / "lock"
+        self.checkpoints = path / "checkpoints"
+        self.adapter = path / "adapter"
+        self.exports = path / "exports"
+
+    def spec(self) -> TrainSpec:
+        """Return what the run does.
+
+        Raises:
+            StateError: STATE_CHECKPOINT_INVALID when `spec.json` is damaged.
+        """
+        return self._read(self.spec_path, lambda value: TrainSpec.model_validate(value["spec"]))
+
+    def origins(self) -> dict[str, Origin]:
+        """Return where each value of the spec came from."""
+        return self._read(
+            self.spec_path,
+            lambda value: {name: Origin(**origin) for name, origin in value["origins"].items()},
+        )
+
+    def info(self) -> RunInfo:
+        """Return the facts about the run."""
+        return self._read(self.info_path, RunInfo.model_validate)
+
+    def control(self) -> Control | None:
+        """Return the newest wish of the user, if any; a damaged file counts as none."""
+        try:
+            return Control.model_validate(files.read_json(self.control_path))
+        except (OSError, ValueError):
+            return None
+
+    def request(self, request: Request, at: str) -> None:
+        """Leave a wish for the worker, which reads it at its next step boundary."""
+        files.write_json(self.control_path, Control(request=request, at=at).model_dump(), durable=False)
+
+    def clear_request(self) -> None:
+        """Forget the last wish, before a new attempt."""
+        self.control_path.unlink(missing_ok=True)
+
+    def is_worked_on(self) -> bool:
+        """Return whether a living process holds the lock of the run."""
+        return not platform.lock_is_free(self.lock_path)
+
+    def _read(self, path: Path, parse: Any) -> Any:
+        try:
+            return parse(files.read_json(path))
+        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+            raise StateError(
+                "STATE_CHECKPOINT_INVALID",
+                f"{path} is missing or damaged.",
+                hint="Start the run again from its data.",
+            ) from error
+
+
+def create_run(
+    root: Path, resolved: Resolved, info: RunInfo, plan: Mapping[str, Any] | None = None
+) -> RunFolder:
+    """Create the folder of a run below `root`, whole or not at all.
+
+    Args:
+        root: the folder `runs`; created when missing.
+        plan: what was forecast, kept beside the spec for the comparison with reality.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    staged = root / f"{info.run_id}.partial"
+    staged.mkdir(mode=0o700)
+    spec = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": info.kind,
+        "spec": resolved.spec.model_dump(),
+        "origins": {
+            name: {"source": origin.source, "note": origin.note} for name, origin in resolved.origins.items()
+        },
+        "plan": dict(plan or {}),
+    }
+    files.write_json(staged / "spec.json", spec)
+    files.write_json(staged / "run.json", info.model_dump())
+    final = root / info.run_id
+    platform.replace(staged, final)
+    platform.sync_directory(root)
+    return RunFolder(final)
+
+
+def list_folders(root: Path) -> list[RunFolder]:
+    """Return every run below `root`, leftovers of broken creations left out."""
+    if not root.is_dir():
+        return []
+    return [RunFolder(path) for path in sorted(root.iterdir()) if _RUN_ID.match(path.name) and path.is_dir()]
+
+
+def new_run_id() -> str:
+    """Return a fresh run id."""
+    return str(uuid.uuid4())
+
+
+def check_publish_target(folder: Path) -> None:
+    """Raise when `folder` exists and does not carry the mark of an earlier run.
+
+    Raises:
+        InputError: INPUT_OUTPUT_DIR_NOT_OURS with the path.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir() or folder.is_symlink() or not (folder / RUN_ID_FILE).is_file():
+        raise InputError(
+            "INPUT_OUTPUT_DIR_NOT_OURS",
+            f"{folder} holds files that no run of Backpropagate wrote; it would be replaced.",
+            hint=f"Move {folder} away, or choose another --output.",
+        )
