@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -31,6 +31,8 @@ RUN_ID_FILE: Final = "run_id"
 
 RunSource = Literal["page", "cli", "python"]
 Request = Literal["stop", "pause", "continue"]
+
+_T = TypeVar("_T")
 
 _RUN_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
@@ -121,7 +123,7 @@ class RunFolder:
         """Return whether a living process holds the lock of the run."""
         return not platform.lock_is_free(self.lock_path)
 
-    def _read(self, path: Path, parse: Any) -> Any:
+    def _read(self, path: Path, parse: Callable[[Any], _T]) -> _T:
         try:
             return parse(files.read_json(path))
         except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
