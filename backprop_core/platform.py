@@ -19,6 +19,7 @@ from typing import IO, Final
 WINDOWS: Final = sys.platform == "win32"
 MACOS: Final = sys.platform == "darwin"
 
+_LOCK_POLL_S: Final = 0.02
 _REPLACE_TRIES: Final = 40
 _REPLACE_WAIT_S: Final = 0.05
 
@@ -38,8 +39,11 @@ class FileLock:
         """Whether this object holds the lock."""
         return self._fd is not None
 
-    def acquire(self) -> bool:
-        """Try to take the lock at once; return whether it is held now.
+    def acquire(self, wait_s: float = 0.0) -> bool:
+        """Try to take the lock for up to `wait_s` seconds; return whether it is held now.
+
+        Somebody who only looks whether a lock is free holds it for an instant; who must have it waits
+        a little.
 
         Raises:
             OSError: the file system refuses locks or the file cannot be opened.
@@ -47,8 +51,10 @@ class FileLock:
         if self._fd is not None:
             return True
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_INHERIT | NO_FOLLOW, 0o600)
+        deadline = time.monotonic() + wait_s
         try:
-            taken = _try_lock(fd)
+            while not (taken := _try_lock(fd)) and time.monotonic() < deadline:
+                time.sleep(_LOCK_POLL_S)
         except OSError:
             os.close(fd)
             raise
@@ -77,13 +83,14 @@ class FileLock:
 
 def lock_is_free(path: Path) -> bool:
     """Return whether nobody holds the lock at `path`; a missing file is free."""
-    if not path.exists():
+    try:
+        fd = os.open(path, os.O_RDWR | _NO_INHERIT | NO_FOLLOW)
+    except FileNotFoundError:
         return True
-    lock = FileLock(path)
-    if not lock.acquire():
-        return False
-    lock.release()
-    return True
+    try:
+        return _try_lock(fd)
+    finally:
+        os.close(fd)
 
 
 if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
