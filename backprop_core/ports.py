@@ -33,12 +33,23 @@ class SystemClock:
 
 
 class Launcher(Protocol):
-    """Starts the worker of a run."""
+    """Starts the processes that outlive whoever asked for them."""
 
-    def spawn(self, run_dir: Path) -> int:
-        """Start the worker of the run in `run_dir` and return its pid.
+    def spawn_worker(self, run_dir: Path, launch_id: str, home: Path) -> int:
+        """Start the worker of a run and return its pid.
 
         Raises:
-            RunError: the process could not be started.
+            OSError: the process could not be started.
+        """
+        ...
+
+    def spawn_scheduler(self, home: Path) -> None:
+        """Start the process that launches queued runs; harmless when one runs already."""
+        ...
+
+    def exit_code(self, pid: int) -> int | None:
+        """Return how a worker that this launcher started ended; None while it lives or is not ours.
+
+        Negative numbers are signals, as in `subprocess`.
         """
         ...

@@ -249,7 +249,8 @@ def _search_text(state: RunState) -> str:
 
 
 def _filter(statuses: Sequence[Status], search: str) -> tuple[str, list[str]]:
-    clauses, values = [], []
+    clauses: list[str] = []
+    values: list[str] = []
     if statuses:
         clauses.append(f"status IN ({', '.join('?' * len(statuses))})")
         values.extend(statuses)

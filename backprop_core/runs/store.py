@@ -42,6 +42,7 @@ class RunInfo(BaseModel):
 
     Attributes:
         launch_id: random; the worker takes a run only with the id its launcher was given.
+        dataset_hash: SHA-256 of the data file when the run was asked for.
         publish_to: folder that receives a copy of the finished adapter, if any.
         history_dir: folder whose `run_history.json` lists the run, if any.
     """
@@ -57,6 +58,7 @@ class RunInfo(BaseModel):
     launch_id: str
     is_detached: bool
     version: str
+    dataset_hash: str | None = None
     publish_to: str | None = None
     history_dir: str | None = None
 
