@@ -172,7 +172,8 @@ class Sandbox:
         relative = path.relative_to(self.root)
         if platform.WINDOWS:  # pragma: no cover - exercised by the Windows job
             for parent in [self.root.joinpath(*relative.parts[:n]) for n in range(1, len(relative.parts))]:
-                if parent.is_symlink() or parent.is_junction():
+                attributes = getattr(parent.lstat(), "st_file_attributes", 0)
+                if attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT:
                     raise InputError("INPUT_PATH_TRAVERSAL", f"{parent.name} is a link.")
             yield None, path.name
             return

@@ -115,6 +115,8 @@ def _open_database(settings: Settings, clock: Clock) -> Database:
     is_new = not path.exists()
     try:
         database = Database(path)
+    except sqlite3.OperationalError as error:
+        raise StateError("STATE_STORE_INVALID", f"{path} cannot be opened: {error}.") from error
     except sqlite3.DatabaseError:
         set_aside(path, clock.now().strftime("%Y%m%d-%H%M%S"))
         database, is_new = Database(path), True

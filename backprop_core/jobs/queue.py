@@ -1,0 +1,131 @@
+"""The queue of runs and what may be asked of a run: submit, stop, kill.
+
+Whoever submits also makes sure that a scheduler runs; nobody here launches a worker.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from backprop_core import platform
+from backprop_core.errors import StateError
+from backprop_core.runs import history, index
+from backprop_core.runs.database import Row
+from backprop_core.runs.projection import ACTIVE, RunState
+from backprop_core.runs.store import RunFolder
+from backprop_core.workspace import Workspace
+
+STOP_DEADLINE_S: Final = 30.0
+KILL_DEADLINE_S: Final = 10.0
+
+
+def submit(ws: Workspace, state: RunState, *, start_key: str | None = None) -> str:
+    """Put a run into the queue and return its id; the same start key gives the same run.
+
+    A start key is chosen by whoever asks, once per intention, so that a double click is one run.
+    """
+    run_id = ws.database.insert(state, start_key=start_key)
+    index.remember_root(ws.roots_file, Path(state.folder).parent)
+    ensure_scheduler(ws)
+    return run_id
+
+
+def ensure_scheduler(ws: Workspace) -> None:
+    """Start the scheduler when work waits and none runs."""
+    if platform.lock_is_free(ws.scheduler_lock):
+        ws.launcher.spawn_scheduler(ws.home)
+
+
+def refresh_run(ws: Workspace, row: Row) -> RunState:
+    """Bring one row up to date; when the run has just ended, list it in `run_history.json`."""
+    state = index.refresh(ws.database, row, ws.now(), launching=ws.scheduler_lock)
+    if state.is_terminal and not row.state.is_terminal:
+        _list_in_history(state)
+    return state
+
+
+def refresh_active(ws: Workspace) -> list[RunState]:
+    """Bring every unfinished run up to date and return their states, in queue order."""
+    rows = ws.database.list(statuses=("queued", "starting", "running", "paused"), limit=10_000)
+    return [refresh_run(ws, row) for row in reversed(rows)]
+
+
+def request_stop(ws: Workspace, run_id: str) -> RunState:
+    """Ask a run to stop: a queued one leaves the queue, a working one ends at its next step.
+
+    A worker that the launcher started and that does not answer within 30 s is ended by the scheduler.
+    An in-process run can only be asked.
+
+    Raises:
+        StateError: STATE_RUN_NOT_ACTIVE when it has ended.
+    """
+    row = _active_row(ws, run_id)
+    if row.state.status == "queued" and ws.database.move(run_id, ("queued",), "stopped"):
+        return _state(ws, run_id)
+    RunFolder(Path(row.state.folder)).request("stop", ws.now())
+    ensure_scheduler(ws)
+    return _state(ws, run_id)
+
+
+def kill(ws: Workspace, run_id: str) -> RunState:
+    """End the worker of a run at once; it becomes `interrupted`.
+
+    Raises:
+        StateError: STATE_RUN_NOT_ACTIVE when it has ended or runs inside a Python program.
+    """
+    row = _active_row(ws, run_id)
+    if row.state.status == "queued":
+        return request_stop(ws, run_id)
+    if not signal_worker(row.state, force=True):
+        raise StateError(
+            "STATE_RUN_NOT_ACTIVE",
+            f"Run {row.state.short_id} is not a process of ours and cannot be forced.",
+            hint="Ask it to stop instead, or end the program it runs in.",
+        )
+    return _state(ws, run_id)
+
+
+def signal_worker(state: RunState, *, force: bool) -> bool:
+    """Signal the process group of a worker that the launcher started; return whether it was ours.
+
+    The pid is only believed when process start time and boot still match what the worker wrote.
+    """
+    if (
+        not RunFolder(Path(state.folder)).info().is_detached
+        or state.pid is None
+        or state.process_token is None
+    ):
+        return False
+    if platform.process_start_token(state.pid) != state.process_token:
+        return False
+    platform.signal_group(state.pid, force=force)
+    return True
+
+
+def stop_age_s(ws: Workspace, state: RunState) -> float | None:
+    """Return how long ago a stop was asked of a run, None when it was not."""
+    control = RunFolder(Path(state.folder)).control()
+    if control is None or control.request != "stop":
+        return None
+    return (ws.clock.now() - datetime.fromisoformat(control.at)).total_seconds()
+
+
+def _active_row(ws: Workspace, run_id: str) -> Row:
+    row = ws.database.find(run_id)
+    state = refresh_run(ws, row)
+    if state.status not in {"queued", *ACTIVE}:
+        raise StateError("STATE_RUN_NOT_ACTIVE", f"Run {state.short_id} is {state.status} already.")
+    return ws.database.find(run_id)
+
+
+def _state(ws: Workspace, run_id: str) -> RunState:
+    return ws.database.find(run_id).state
+
+
+def _list_in_history(state: RunState) -> None:
+    folder = RunFolder(Path(state.folder))
+    info = folder.info()
+    if info.history_dir and Path(info.history_dir).is_dir():
+        history.record(Path(info.history_dir), history.history_entry(state, folder.spec(), info.dataset_hash))

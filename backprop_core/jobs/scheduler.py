@@ -1,0 +1,166 @@
+"""The small process that launches queued runs one after another and exits when nothing is left.
+
+One per store, by a kernel lock. It needs neither the page nor a terminal, never imports torch, and
+ends workers that ignore a stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from backprop_core import platform
+from backprop_core.jobs import queue
+from backprop_core.jobs.exits import explain_exit
+from backprop_core.jobs.launcher import ProcessLauncher
+from backprop_core.platform import FileLock
+from backprop_core.redact import RedactingFormatter
+from backprop_core.runs import index
+from backprop_core.runs.projection import ACTIVE, RunState
+from backprop_core.runs.store import RunFolder
+from backprop_core.workspace import Workspace
+
+_POLL_S: Final = 0.2
+_START_DEADLINE_S: Final = 60.0
+_LOG_TAIL_BYTES: Final = 4096
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Watch:
+    """A worker under the eyes of the scheduler; `pid` is set when this process launched it."""
+
+    run_id: str
+    pid: int | None = None
+    launched_at: float = 0.0
+    signalled_at: float | None = field(default=None)
+
+
+def run_scheduler(ws: Workspace) -> None:
+    """Launch queued runs until none is left; return at once when another scheduler works."""
+    lock = FileLock(ws.scheduler_lock)
+    while lock.acquire():
+        try:
+            drain(ws)
+        finally:
+            lock.release()
+        # Somebody may have submitted between the last look and the release of the lock.
+        if not ws.database.queued():
+            return
+
+
+def drain(ws: Workspace) -> None:
+    """Work through the queue and watch what runs; return when nothing is queued or watched."""
+    watches: dict[str, Watch] = {}
+    while True:
+        states = queue.refresh_active(ws)
+        for state in states:
+            if state.status in ACTIVE and state.run_id not in watches and _is_ours(state):
+                watches[state.run_id] = Watch(state.run_id)
+        for watch in list(watches.values()):
+            if not _look_after(ws, watch):
+                del watches[watch.run_id]
+        waiting = [state for state in states if state.status == "queued"]
+        if waiting and not _launching(ws, watches) and platform.lock_is_free(ws.slot_lock):
+            launch(ws, waiting[0], watches)
+        elif not waiting and not watches:
+            return
+        time.sleep(_POLL_S)
+
+
+def launch(ws: Workspace, state: RunState, watches: dict[str, Watch]) -> None:
+    """Start the worker of one queued run."""
+    if not ws.database.move(state.run_id, ("queued",), "starting"):
+        return
+    folder = RunFolder(Path(state.folder))
+    try:
+        pid = ws.launcher.spawn_worker(folder.path, folder.info().launch_id, ws.home)
+    except OSError as error:
+        index.mark_lost(ws.database, state.run_id, explain_exit(1, str(error)), ws.now())
+        return
+    log.info("launched run %s as process %d", state.run_id, pid)
+    watches[state.run_id] = Watch(state.run_id, pid, time.monotonic())
+
+
+def _look_after(ws: Workspace, watch: Watch) -> bool:
+    """Look at one worker; return whether it must still be watched."""
+    row = ws.database.get(watch.run_id)
+    if row is None:
+        return False
+    state = queue.refresh_run(ws, row)
+    code = ws.launcher.exit_code(watch.pid) if watch.pid is not None else None
+    if code is not None:
+        if not state.is_terminal or state.status == "interrupted":
+            index.mark_lost(ws.database, state.run_id, explain_exit(code, _log_tail(state)), ws.now())
+            queue.refresh_run(ws, row)
+        log.info("run %s ended with exit code %d", state.run_id, code)
+        return False
+    if state.is_terminal or state.status == "queued":
+        # The worker of a finished run may still be closing down; it is reaped before the watch ends.
+        return watch.pid is not None
+    _enforce_stop(ws, state, watch)
+    return True
+
+
+def _enforce_stop(ws: Workspace, state: RunState, watch: Watch) -> None:
+    """Signal a worker that was asked to stop and did not: SIGTERM after 30 s, SIGKILL 10 s later."""
+    age = queue.stop_age_s(ws, state)
+    if age is None:
+        return
+    now = time.monotonic()
+    if watch.signalled_at is None:
+        if age >= queue.STOP_DEADLINE_S and queue.signal_worker(state, force=False):
+            watch.signalled_at = now
+    elif now - watch.signalled_at >= queue.KILL_DEADLINE_S:
+        queue.signal_worker(state, force=True)
+
+
+def _launching(ws: Workspace, watches: dict[str, Watch]) -> bool:
+    """Return whether a worker that was started has not taken the slot yet."""
+    for watch in watches.values():
+        row = ws.database.get(watch.run_id)
+        if (
+            row
+            and row.state.status == "starting"
+            and time.monotonic() - watch.launched_at < _START_DEADLINE_S
+        ):
+            return True
+    return False
+
+
+def _is_ours(state: RunState) -> bool:
+    return RunFolder(Path(state.folder)).info().is_detached
+
+
+def _log_tail(state: RunState) -> str:
+    path = RunFolder(Path(state.folder)).log_path
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+            return stream.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def main() -> None:
+    """Run the scheduler of the home that the environment names."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ws = Workspace.open(ProcessLauncher())
+    try:
+        run_scheduler(ws)
+    finally:
+        ws.close()
+
+
+if __name__ == "__main__":
+    main()
