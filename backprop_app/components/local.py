@@ -1,0 +1,70 @@
+"""The React components of our own: the chart, the shell's browser-side helpers, the in-app link."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import reflex as rx
+
+_CHART: Final = f"$/public{rx.asset('chart.jsx', shared=True)}"
+_SHELL: Final = f"$/public{rx.asset('shell.jsx', shared=True)}"
+
+
+class Chart(rx.Component):
+    """A canvas that keeps the points of one stream and draws one column of them."""
+
+    library = _CHART
+    tag = "Chart"
+
+    rows: rx.Var[list[list[float | None]]]
+    stream: rx.Var[str]
+    variant: rx.Var[str]
+    column: rx.Var[int]
+    total: rx.Var[int]
+    smooth: rx.Var[float]
+    log: rx.Var[bool]
+    window: rx.Var[int]
+    checkpoints: rx.Var[list[int]]
+    failed: rx.Var[bool]
+    tone: rx.Var[str]
+    summary: rx.Var[str]
+
+
+class CopyButton(rx.Component):
+    """A button that puts `text` into the clipboard and says so."""
+
+    library = _SHELL
+    tag = "CopyButton"
+
+    text: rx.Var[str]
+
+
+class Shortcuts(rx.Component):
+    """Listens to the keyboard; draws nothing."""
+
+    library = _SHELL
+    tag = "Shortcuts"
+
+
+class Offline(rx.Component):
+    """The notice that stands while the socket is down."""
+
+    library = _SHELL
+    tag = "Offline"
+
+    lost: rx.Var[bool]
+
+
+class RouterLink(rx.el.A):
+    """A link that changes the page without loading it anew."""
+
+    library = "react-router"
+    tag = "Link"
+    alias = "RouterLink"
+
+    to: rx.Var[str]
+
+
+def link(*children: Any, to: str | rx.Var[str], **props: Any) -> rx.Component:
+    """Return an in-app link to the path `to`."""
+    return RouterLink.create(*children, to=to, **props)

@@ -1,0 +1,122 @@
+// Small browser-side helpers of the shell that need no server: copying, shortcuts, the offline notice.
+import { useEffect, useRef, useState } from "react";
+import { useNavigate } from "react-router";
+
+const CHORD_MS = 1200;
+const COPIED_MS = 1600;
+const PAGES = { t: "/", r: "/runs" };
+
+// The clipboard API exists in secure contexts only; over plain http in a LAN the old way is left.
+async function copy(text) {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const area = document.createElement("textarea");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+export function CopyButton({ text = "", children, className = "btn sm ghost", ...rest }) {
+  const [copied, setCopied] = useState(false);
+  const timer = useRef(0);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const run = async () => {
+    await copy(text);
+    setCopied(true);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => setCopied(false), COPIED_MS);
+  };
+  return (
+    <button type="button" className={className} onClick={run} {...rest}>
+      {children}
+      <span aria-live="polite">{copied ? "Copied" : "Copy"}</span>
+    </button>
+  );
+}
+
+function moveRow(by) {
+  const rows = [...document.querySelectorAll("a.rowlink")];
+  const at = rows.indexOf(document.activeElement);
+  const next = rows[Math.min(rows.length - 1, Math.max(0, at + by))];
+  if (next) next.focus();
+}
+
+function isTyping(target) {
+  return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
+}
+
+// `g` then a letter goes to a page, Ctrl Enter starts, `/` searches, `j k` walk rows, `c` copies, `?` lists.
+export function Shortcuts() {
+  const navigate = useNavigate();
+  const chord = useRef(0);
+  useEffect(() => {
+    const press = (selector) => {
+      const found = document.querySelector(selector);
+      if (found && !found.disabled) found.click();
+    };
+    const keys = {
+      "?": () => press("[data-key=help]"),
+      "/": () => document.querySelector("[data-key=search]")?.focus(),
+      c: () => press("[data-key=copy]"),
+      j: () => moveRow(1),
+      k: () => moveRow(-1),
+    };
+    const handle = (event) => {
+      if ((event.ctrlKey || event.metaKey) && event.key === "Enter") {
+        press("[data-key=start]");
+        return;
+      }
+      if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+      if (document.querySelector("[role=alertdialog], [role=dialog]")) return;
+      const isChord = event.timeStamp - chord.current < CHORD_MS;
+      chord.current = event.key === "g" ? event.timeStamp : -Infinity;
+      const action = isChord && PAGES[event.key] ? () => navigate(PAGES[event.key]) : keys[event.key];
+      if (!action) return;
+      event.preventDefault();
+      action();
+    };
+    chord.current = -Infinity;
+    window.addEventListener("keydown", handle);
+    return () => window.removeEventListener("keydown", handle);
+  }, [navigate]);
+  return null;
+}
+
+// Shown while the socket is down; the numbers stay on the page and say since when they are old.
+export function Offline({ lost = false, children }) {
+  const [since, setSince] = useState(0);
+  const [now, setNow] = useState(0);
+  useEffect(() => {
+    if (!lost) {
+      setSince(0);
+      return undefined;
+    }
+    const start = Date.now();
+    setSince(start);
+    setNow(start);
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, [lost]);
+  useEffect(() => {
+    document.documentElement.classList.toggle("offline", lost);
+  }, [lost]);
+  if (!lost || since === 0) return null;
+  const clock = new Date(since).toLocaleTimeString("en-GB");
+  const seconds = Math.max(0, Math.round((now - since) / 1000));
+  const retry = () => document.dispatchEvent(new Event("visibilitychange"));
+  return (
+    <div className="offl" role="status">
+      {children}
+      <span className="grow">
+        <b className="m t1">Connection lost {seconds} s ago.</b> The run goes on. Numbers as of {clock}. Trying again.
+      </span>
+      <button type="button" className="btn sm" onClick={retry}>
+        Try now
+      </button>
+    </div>
+  );
+}
