@@ -1,0 +1,170 @@
+"""What every face may ask about runs: list, find, follow, stop, delete."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backprop_core.config.resolve import Origin
+from backprop_core.config.specs import TrainSpec
+from backprop_core.errors import InputError, StateError
+from backprop_core.events.journal import JournalReader, tail_events
+from backprop_core.events.types import Event
+from backprop_core.files import size_of_tree
+from backprop_core.jobs import queue
+from backprop_core.runs.projection import RunState, Status
+from backprop_core.runs.series import MAX_POINTS, Point, points_of, thin
+from backprop_core.runs.store import RunFolder, RunInfo
+from backprop_core.workspace import Workspace
+
+STATUSES: tuple[Status, ...] = (
+    "queued",
+    "starting",
+    "running",
+    "paused",
+    "completed",
+    "stopped",
+    "failed",
+    "interrupted",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetail:
+    """Everything about one run but its points."""
+
+    state: RunState
+    spec: TrainSpec
+    origins: dict[str, Origin]
+    info: RunInfo
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the run as plain values, for `show-run --json` and the API."""
+        return {
+            **self.state.model_dump(),
+            "spec": self.spec.model_dump(),
+            "origins": {name: {"source": o.source, "note": o.note} for name, o in self.origins.items()},
+            "info": self.info.model_dump(exclude={"launch_id"}),
+        }
+
+
+def list_runs(
+    ws: Workspace, *, statuses: Sequence[str] = (), search: str = "", limit: int = 20, offset: int = 0
+) -> list[RunState]:
+    """Return runs of every face, newest first, brought up to date.
+
+    Raises:
+        InputError: INPUT_VALIDATION_FAILED for a status word that does not exist.
+    """
+    known = _statuses(statuses)
+    queue.refresh_active(ws)
+    return [row.state for row in ws.database.list(statuses=known, search=search, limit=limit, offset=offset)]
+
+
+def count_runs(ws: Workspace, *, statuses: Sequence[str] = (), search: str = "") -> int:
+    """Return how many runs `list_runs` would find without a limit."""
+    return ws.database.count(statuses=_statuses(statuses), search=search)
+
+
+def get_run(ws: Workspace, prefix: str) -> RunState:
+    """Return the run whose id begins with `prefix`, brought up to date.
+
+    Raises:
+        InputError: INPUT_RUN_NOT_FOUND.
+    """
+    return queue.refresh_run(ws, ws.database.find(prefix))
+
+
+def run_detail(ws: Workspace, prefix: str) -> RunDetail:
+    """Return a run with its spec and the origin of each value."""
+    state = get_run(ws, prefix)
+    folder = RunFolder(Path(state.folder))
+    return RunDetail(state, folder.spec(), folder.origins(), folder.info())
+
+
+def series(ws: Workspace, prefix: str, limit: int = MAX_POINTS) -> list[Point]:
+    """Return the points of a run, at most `limit`, the extremes kept."""
+    folder = RunFolder(Path(get_run(ws, prefix).folder))
+    return thin(points_of(JournalReader(folder.journal_path).read_all()), limit)
+
+
+def recent_events(ws: Workspace, prefix: str, limit: int = 50) -> list[Event]:
+    """Return the newest events of a run, oldest first."""
+    return tail_events(RunFolder(Path(get_run(ws, prefix).folder)).journal_path, limit)
+
+
+def log_tail(ws: Workspace, prefix: str, lines: int = 30) -> list[str]:
+    """Return the last lines that the worker printed."""
+    path = RunFolder(Path(get_run(ws, prefix).folder)).log_path
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - 64 * 1024))
+            return stream.read().decode(errors="replace").splitlines()[-lines:]
+    except FileNotFoundError:
+        return []
+
+
+def follow(ws: Workspace, prefix: str) -> Iterator[tuple[RunState, list[Event]]]:
+    """Yield the state of a run with its new events; the caller decides how often it asks.
+
+    Ends after the state has become terminal and every event was given.
+    """
+    reader = JournalReader(RunFolder(Path(get_run(ws, prefix).folder)).journal_path)
+    while True:
+        state = get_run(ws, prefix)
+        events = reader.read_new()
+        yield state, events
+        if state.is_terminal and not reader.has_news():
+            return
+
+
+def stop(ws: Workspace, prefix: str) -> RunState:
+    """Ask a run to stop at its next step; see `jobs.queue.request_stop`."""
+    return queue.request_stop(ws, ws.database.find(prefix).state.run_id)
+
+
+def kill(ws: Workspace, prefix: str) -> RunState:
+    """End the worker of a run at once; see `jobs.queue.kill`."""
+    return queue.kill(ws, ws.database.find(prefix).state.run_id)
+
+
+def delete(ws: Workspace, prefix: str) -> RunState:
+    """Forget a run that has ended and remove its folder.
+
+    Runs of the web app go into the trash of its folder; others are removed from the disk. The
+    published adapter stays.
+
+    Raises:
+        StateError: STATE_RUN_LOCKED when it has not ended.
+    """
+    state = get_run(ws, prefix)
+    folder = RunFolder(Path(state.folder))
+    if not state.is_terminal or folder.is_worked_on():
+        raise StateError("STATE_RUN_LOCKED", f"Run {state.short_id} is {state.status}; stop it first.")
+    if folder.path.is_relative_to(ws.sandbox.root):
+        ws.sandbox.to_trash(*folder.path.relative_to(ws.sandbox.root).parts)
+    elif folder.path.is_dir() and not folder.path.is_symlink():
+        shutil.rmtree(folder.path)
+    ws.database.delete(state.run_id)
+    return state
+
+
+def size_bytes(state: RunState) -> int:
+    """Return the bytes of everything in the folder of a run."""
+    path = Path(state.folder)
+    return size_of_tree(path) if path.is_dir() else 0
+
+
+def _statuses(words: Sequence[str]) -> tuple[Status, ...]:
+    known = tuple(status for status in STATUSES if status in words)
+    unknown = [word for word in words if word not in STATUSES]
+    if unknown:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"{unknown[0]!r} is no status of a run.",
+            hint=f"The words are {', '.join(STATUSES)}.",
+        )
+    return known
