@@ -1,0 +1,1 @@
+"""Training data: readers, formats, chat templates, loss masks, reports. Never imports torch or transformers."""

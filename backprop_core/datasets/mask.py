@@ -1,0 +1,197 @@
+"""Conversation to token ids and loss mask: the one function behind training and the mask view.
+
+A token carries loss when it lies inside an answer: after the role header, up to and including
+the end-of-turn token. A token that merges header and answer belongs to the header, because the
+model never gets to choose it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tokenizers import Encoding
+
+from backprop_core.datasets.rows import Conversation, Role, RowCode, RowFault, RowProblem
+from backprop_core.datasets.tokenizer import ChatTokenizer
+from backprop_core.datasets.turns import CharSpan, Rendered
+
+_BATCH: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSpan:
+    """Tokens `[start, end)` of one turn."""
+
+    role: Role | Literal["text"]
+    start: int
+    end: int
+    has_loss: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One row as the model sees it.
+
+    Args:
+        row: number of the row it came from.
+        input_ids: token ids, `(seq,)`.
+        labels_mask: True where a token carries loss, `(seq,)`.
+        n_truncated: tokens cut off at the end.
+        spans: the turns, in order.
+        n_neutralized: control tokens inside the data that were broken.
+        loses_reasoning: whether thinking in the data is not part of the text.
+    """
+
+    row: int
+    input_ids: list[int]
+    labels_mask: list[bool]
+    n_truncated: int
+    spans: tuple[TurnSpan, ...]
+    n_neutralized: int = 0
+    loses_reasoning: bool = False
+
+    @property
+    def n_loss(self) -> int:
+        """Number of tokens that carry loss."""
+        return self.labels_mask.count(True)
+
+
+def encode(
+    conversation: Conversation, tokenizer: ChatTokenizer, max_seq_length: int, train_on_responses: bool = True
+) -> Encoded:
+    """Return ids and loss mask of one conversation.
+
+    Args:
+        conversation: the row.
+        tokenizer: tokenizer and template of the model.
+        max_seq_length: tokens kept; the rest is cut off.
+        train_on_responses: loss on answers only; otherwise on every token.
+
+    Raises:
+        RowFault: the template refuses the row, or no token is left that carries loss.
+    """
+    result = next(iter(encode_many([conversation], tokenizer, max_seq_length, train_on_responses)))
+    if isinstance(result, RowProblem):
+        raise RowFault(result.code, result.reason)
+    return result
+
+
+def encode_many(
+    conversations: Sequence[Conversation],
+    tokenizer: ChatTokenizer,
+    max_seq_length: int,
+    train_on_responses: bool = True,
+) -> Iterable[Encoded | RowProblem]:
+    """Yield ids and mask, or the problem, of each conversation, in order."""
+    for first in range(0, len(conversations), _BATCH):
+        yield from _encode_batch(
+            conversations[first : first + _BATCH], tokenizer, max_seq_length, train_on_responses
+        )
+
+
+def _encode_batch(
+    conversations: Sequence[Conversation],
+    tokenizer: ChatTokenizer,
+    max_seq_length: int,
+    train_on_responses: bool,
+) -> Iterable[Encoded | RowProblem]:
+    rendered: list[Rendered | RowProblem] = []
+    for conversation in conversations:
+        try:
+            rendered.append(_render(conversation, tokenizer))
+        except RowFault as fault:
+            rendered.append(fault.at(conversation.row))
+    encodings = iter(tokenizer.encode_texts([item.text for item in rendered if isinstance(item, Rendered)]))
+    for conversation, item in zip(conversations, rendered, strict=True):
+        if isinstance(item, RowProblem):
+            yield item
+            continue
+        encoded = _masked(
+            conversation,
+            item,
+            next(encodings),
+            eos_id=tokenizer.eos_id,
+            max_seq_length=max_seq_length,
+            train_on_responses=train_on_responses,
+        )
+        yield encoded if True in encoded.labels_mask else _nothing_to_learn(encoded)
+
+
+def _render(conversation: Conversation, tokenizer: ChatTokenizer) -> Rendered:
+    if conversation.text is not None:
+        return Rendered(conversation.text, ())
+    return tokenizer.render(conversation)
+
+
+def _masked(
+    conversation: Conversation,
+    rendered: Rendered,
+    encoding: Encoding,
+    *,
+    eos_id: int | None,
+    max_seq_length: int,
+    train_on_responses: bool,
+) -> Encoded:
+    ids: list[int] = encoding.ids
+    spans: tuple[TurnSpan, ...]
+    if conversation.text is not None:
+        if eos_id is not None:
+            ids.append(eos_id)
+        spans = (TurnSpan("text", 0, len(ids), has_loss=True),)
+    else:
+        spans = tuple(_token_span(span, encoding, len(ids)) for span in rendered.spans)
+    everything = not train_on_responses or conversation.text is not None
+    mask = [everything] * len(ids)
+    if not everything:
+        for span in spans:
+            if span.has_loss:
+                mask[span.start : span.end] = [True] * (span.end - span.start)
+    cut = max(0, len(ids) - max_seq_length)
+    if cut:
+        del ids[max_seq_length:], mask[max_seq_length:]
+        spans = _cut_spans(spans, max_seq_length)
+    return Encoded(conversation.row, ids, mask, cut, spans, rendered.n_neutralized, rendered.loses_reasoning)
+
+
+def _token_span(span: CharSpan, encoding: Encoding, length: int) -> TurnSpan:
+    """Return the tokens that begin inside a span of characters."""
+    start = _first_token_from(encoding, span.start, length)
+    end = _first_token_from(encoding, span.end, length)
+    return TurnSpan(span.role, start, end, span.has_loss)
+
+
+def _first_token_from(encoding: Encoding, position: int, length: int) -> int:
+    """Return the first token that begins at or after a character.
+
+    Some tokenizers leave blanks out of their offsets, so the next character that belongs to a
+    token decides.
+    """
+    limit = _characters(encoding, length - 1)[1] if length else 0
+    for character in range(position, limit):
+        token = encoding.char_to_token(character)
+        if token is not None:
+            return int(token) + (_characters(encoding, token)[0] < position)
+    return length
+
+
+def _characters(encoding: Encoding, token: int) -> tuple[int, int]:
+    return encoding.token_to_chars(token) or (0, 0)
+
+
+def _cut_spans(spans: Sequence[TurnSpan], length: int) -> tuple[TurnSpan, ...]:
+    return tuple(
+        TurnSpan(span.role, span.start, min(span.end, length), span.has_loss)
+        for span in spans
+        if span.start < length
+    )
+
+
+def _nothing_to_learn(encoded: Encoded) -> RowProblem:
+    reason = (
+        f"every answer lies behind the first {len(encoded.input_ids):,} tokens"
+        if encoded.n_truncated
+        else "no token of this row would carry loss"
+    )
+    return RowProblem(encoded.row, RowCode.MASK_EMPTY, reason)
