@@ -1,0 +1,86 @@
+"""How the rows of one optimizer step are split into micro-batches, and how long a run is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from backprop_core.config.specs import TrainSpec
+
+EFFECTIVE_BATCH: Final = 8
+DEFAULT_STEPS: Final = 100
+CHECKPOINTS_PER_RUN: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows per micro-batch and micro-batches per optimizer step."""
+
+    micro: int
+    accumulation: int
+
+    @property
+    def effective(self) -> int:
+        """Rows per optimizer step."""
+        return self.micro * self.accumulation
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """Optimizer steps and the passes over the data that they make."""
+
+    steps: int
+    epochs: float | None
+
+
+def choose_batch(spec: TrainSpec, rows: int | None, fits: Callable[[int], bool]) -> Batch:
+    """Return the largest micro-batch that fits, with the accumulation that brings it to 8 rows.
+
+    Args:
+        spec: its `batch_size` and `gradient_accumulation`, where not "auto", are kept.
+        rows: usable rows, which an optimizer step never exceeds by choice; None when unknown.
+        fits: whether a micro-batch of so many rows fits the device.
+    """
+    wanted = min(EFFECTIVE_BATCH, rows or EFFECTIVE_BATCH)
+    if spec.batch_size != "auto":
+        if spec.gradient_accumulation != "auto":
+            return Batch(spec.batch_size, spec.gradient_accumulation)
+        return Batch(spec.batch_size, max(1, round(wanted / spec.batch_size)))
+    if spec.gradient_accumulation != "auto":
+        wanted = max(1, wanted // spec.gradient_accumulation)
+    micro = next((size for size in _candidates(wanted) if fits(size)), 1)
+    if spec.gradient_accumulation != "auto":
+        return Batch(micro, spec.gradient_accumulation)
+    return Batch(micro, math.ceil(wanted / micro))
+
+
+def run_length(spec: TrainSpec, rows: int | None, batch: Batch) -> Length:
+    """Return the steps of the run; with steps and epochs given, whichever ends first.
+
+    An epoch takes ceil(ceil(rows / micro) / accumulation) steps, as the trainer counts.
+    """
+    if not rows:
+        return Length(spec.steps or DEFAULT_STEPS, spec.epochs)
+    per_epoch = math.ceil(math.ceil(rows / batch.micro) / batch.accumulation)
+    if spec.epochs is None:
+        steps = spec.steps or DEFAULT_STEPS
+    else:
+        steps = math.ceil(spec.epochs * per_epoch)
+        if spec.steps is not None:
+            steps = min(steps, spec.steps)
+    return Length(steps, steps / per_epoch)
+
+
+def choose_checkpoint_every(spec: TrainSpec, steps: int) -> int:
+    """Return the steps between checkpoints: about ten in a run."""
+    if spec.checkpoint_every != "auto":
+        return spec.checkpoint_every
+    return max(1, math.ceil(steps / CHECKPOINTS_PER_RUN))
+
+
+def _candidates(wanted: int) -> list[int]:
+    """Return micro-batch sizes to try, largest first: `wanted`, then the powers of two below it."""
+    powers = [1 << exponent for exponent in range(wanted.bit_length()) if 1 << exponent < wanted]
+    return [wanted, *reversed(powers)]

@@ -1,0 +1,133 @@
+"""The search for a way to hold a run on the device: weights, recompute and micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from backprop_core.config.specs import TrainSpec
+from backprop_core.planning.batch import Batch, choose_batch
+from backprop_core.planning.model_shape import ModelShape
+from backprop_core.planning.records import (
+    Calibration,
+    DataFacts,
+    DeviceKind,
+    Optimizer,
+    Precision,
+    Quantization,
+)
+from backprop_core.planning.vram import Forecast, TrainingLoad, forecast
+
+# Share of the free memory that a derived value may fill; the rest is for what the forecast misses.
+_USABLE: Final = {"cuda": 0.95, "cpu": 0.90}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a run is to hold and where, before rank, weights, recompute and batch are chosen."""
+
+    spec: TrainSpec
+    shape: ModelShape
+    data: DataFacts | None
+    device: DeviceKind
+    precision: Precision
+    free_bytes: int
+    calibration: Calibration | None
+
+    @property
+    def usable_bytes(self) -> int:
+        """The memory that derived values may fill."""
+        return int(self.free_bytes * _USABLE[self.device])
+
+    def load(self, r: int, micro: int, quantization: Quantization, *, recompute: bool) -> TrainingLoad:
+        """Return the load of one micro-batch; rows are as long as the longest may be."""
+        row_tokens = self.spec.max_seq_length
+        share = 1.0
+        if self.data is not None and self.data.tokens:
+            row_tokens = max(1, min(row_tokens, self.data.longest_tokens))
+            share = self.data.supervised_tokens / self.data.tokens
+        return TrainingLoad(
+            shape=self.shape,
+            device=self.device,
+            precision=self.precision,
+            quantization=quantization,
+            optim=choose_optim(self.spec, self.device),
+            lora_r=r,
+            target_modules=self.spec.target_modules,
+            use_dora=self.spec.use_dora,
+            micro_batch=micro,
+            row_tokens=row_tokens,
+            supervised_tokens=round(micro * row_tokens * share),
+            recompute=recompute,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One way to hold the run; `fits` says whether it lies within the usable memory."""
+
+    load: TrainingLoad
+    batch: Batch
+    forecast: Forecast
+    fits: bool
+
+
+def choose_optim(spec: TrainSpec, device: DeviceKind) -> Optimizer:
+    """Return the optimizer: 8-bit states on CUDA unless the spec names one."""
+    if spec.optim != "auto":
+        return spec.optim
+    return "adamw_8bit" if device == "cuda" else "adamw_torch"
+
+
+def best_fit(case: Case, r: int) -> Fit:
+    """Return the fastest way that fits at rank `r`; when none does, the one that needs least.
+
+    Tried in order: weights unquantized before 4-bit, activations kept before recomputed, and
+    with each the largest micro-batch.
+    """
+    tried: list[Fit] = []
+    for quantization, recompute in _ways(case):
+        fit = _with_largest_batch(case, r, quantization, recompute=recompute)
+        if fit.fits:
+            return fit
+        tried.append(fit)
+    return min(tried, key=lambda fit: fit.forecast.peak_bytes)
+
+
+def smallest(case: Case, r: int, quantization: Quantization) -> Forecast:
+    """Return the least that a quantization can need: one row at a time, activations recomputed."""
+    recompute = case.spec.gradient_checkpointing != "off"
+    return forecast(case.load(r, 1, quantization, recompute=recompute), case.calibration)
+
+
+def without_recompute(case: Case, fit: Fit) -> Forecast:
+    """Return what the same run needs when it keeps its activations."""
+    return forecast(replace(fit.load, recompute=False), case.calibration)
+
+
+def _ways(case: Case) -> Iterator[tuple[Quantization, bool]]:
+    for quantization in _quantizations(case):
+        for recompute in _recomputes(case):
+            yield quantization, recompute
+
+
+def _quantizations(case: Case) -> tuple[Quantization, ...]:
+    if case.spec.quantization != "auto":
+        return (case.spec.quantization,)
+    return ("none", "4bit") if case.device == "cuda" else ("none",)
+
+
+def _recomputes(case: Case) -> tuple[bool, ...]:
+    return {"auto": (False, True), "on": (True,), "off": (False,)}[case.spec.gradient_checkpointing]
+
+
+def _with_largest_batch(case: Case, r: int, quantization: Quantization, *, recompute: bool) -> Fit:
+    def needed(micro: int) -> Forecast:
+        return forecast(case.load(r, micro, quantization, recompute=recompute), case.calibration)
+
+    rows = case.data.usable_rows if case.data is not None else None
+    batch = choose_batch(case.spec, rows, lambda micro: needed(micro).peak_bytes <= case.usable_bytes)
+    result = needed(batch.micro)
+    load = case.load(r, batch.micro, quantization, recompute=recompute)
+    return Fit(load, batch, result, result.peak_bytes <= case.usable_bytes)
