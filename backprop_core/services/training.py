@@ -1,0 +1,221 @@
+"""Plans, starts and prepares training runs for every face.
+
+Everything that can be wrong is found here, with a code, before anything is created.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from backprop_core import files
+from backprop_core.config.resolve import (
+    FieldProblem,
+    Layer,
+    Origin,
+    Resolved,
+    config_layer,
+    environment_layer,
+    field_problems,
+    resolve_train,
+)
+from backprop_core.config.specs import TrainSpec
+from backprop_core.errors import CATALOGUE, BackpropagateError, error_from_record
+from backprop_core.jobs import queue
+from backprop_core.planning.plan import effective_spec, make_plan
+from backprop_core.planning.records import Plan
+from backprop_core.runs.database import Row
+from backprop_core.runs.index import first_state, remember_root
+from backprop_core.runs.store import (
+    RunFolder,
+    RunInfo,
+    RunSource,
+    check_publish_target,
+    create_run,
+    new_run_id,
+)
+from backprop_core.services.data_files import check_readable
+from backprop_core.services.facts import Memo, gather_facts, problem_at
+from backprop_core.version import __version__
+from backprop_core.workspace import Workspace
+
+PUBLISHED_ADAPTER: Final = "lora"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A spec on its way to a run: what was asked for, and what the plan makes of it.
+
+    `plan` is None when a value cannot be used at all; `problems` then says which.
+    """
+
+    resolved: Resolved | None
+    plan: Plan | None
+    problems: tuple[FieldProblem, ...]
+
+    @property
+    def can_start(self) -> bool:
+        """Whether Start would create a run."""
+        return self.plan is not None and not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRun:
+    """A run that was created and, unless it is in-process, submitted."""
+
+    run_id: str
+    folder: RunFolder
+    plan: Plan
+
+
+def layers_of(ws: Workspace, own: Iterable[Layer]) -> list[Layer]:
+    """Return the layers of a face with those of config file and environment below them."""
+    return [config_layer(ws.home / "config.toml"), environment_layer(), *own]
+
+
+def draft(ws: Workspace, own: Iterable[Layer], *, source: RunSource, memo: Memo | None = None) -> Draft:
+    """Plan a run without creating anything.
+
+    Args:
+        own: the values of the face that asks.
+        source: the page reads data only from its own folders and writes only below them.
+        memo: remembers facts between calls; a form keeps one.
+
+    Raises:
+        ConfigError: config file or environment hold a value that cannot be used.
+    """
+    layers = layers_of(ws, own)
+    problems = field_problems(layers)
+    if problems:
+        return Draft(None, None, tuple(problems))
+    resolved = _with_places(ws, resolve_train(layers), source)
+    try:
+        _check_places(ws, resolved.spec, source)
+    except BackpropagateError as error:
+        field = "dataset" if error.code == "SANDBOX_PATH_OUTSIDE" else "output_dir"
+        return Draft(resolved, None, (problem_at(field, error),))
+    facts, found = gather_facts(ws, resolved.spec, memo or Memo())
+    plan = make_plan(resolved.spec, facts)
+    seen = {problem.field for problem in found}
+    return Draft(resolved, plan, (*found, *(problem for problem in plan.problems if problem.field not in seen)))
+
+
+def start(
+    ws: Workspace, own: Iterable[Layer], *, source: RunSource, start_key: str | None = None, memo: Memo | None = None
+) -> StartedRun:
+    """Create a run and put it into the queue.
+
+    Args:
+        start_key: chosen once per intention; the same key gives the same run again.
+
+    Raises:
+        BackpropagateError: the first problem of the draft; nothing was created.
+    """
+    ready = draft(ws, own, source=source, memo=memo)
+    resolved, plan = _require(ready)
+    if start_key is not None and (known := ws.database.run_for_key(start_key)) is not None:
+        row = ws.database.find(known)
+        return StartedRun(known, RunFolder(Path(row.state.folder)), plan)
+    folder, info = _create(ws, resolved, plan, source, is_detached=True)
+    run_id = queue.submit(ws, first_state(folder, resolved, info), start_key=start_key)
+    return StartedRun(run_id, folder, plan)
+
+
+def prepare_in_process(ws: Workspace, own: Iterable[Layer]) -> StartedRun:
+    """Create a run that the calling Python program will work on itself.
+
+    The caller takes the lock of the run before anybody looks; the row says `starting` until then.
+
+    Raises:
+        BackpropagateError: the first problem of the draft; nothing was created.
+    """
+    resolved, plan = _require(draft(ws, own, source="python"))
+    folder, info = _create(ws, resolved, plan, "python", is_detached=False)
+    return StartedRun(info.run_id, folder, plan)
+
+
+def register_in_process(ws: Workspace, started: StartedRun) -> None:
+    """List an in-process run in the index; called once its lock is held."""
+    info, spec, origins = started.folder.info(), started.folder.spec(), started.folder.origins()
+    state = first_state(started.folder, Resolved(spec, origins), info)
+    ws.database.insert(state.model_copy(update={"status": "starting"}))
+    remember_root(ws.roots_file, started.folder.path.parent)
+    queue.refresh_run(ws, Row(state, 0))
+
+
+def _require(ready: Draft) -> tuple[Resolved, Plan]:
+    """Return the parts of a draft that can start, or raise its first problem."""
+    if ready.problems:
+        first = ready.problems[0]
+        kind = CATALOGUE[first.code]
+        raise error_from_record(
+            {
+                "code": first.code,
+                "message": first.message,
+                "hint": first.hint or kind.hint,
+                "retryable": kind.retryable,
+                "details": {"field": first.field},
+            }
+        )
+    assert ready.resolved is not None and ready.plan is not None
+    resolved = _effective(ready.resolved, ready.plan)
+    return resolved, ready.plan
+
+
+def _effective(resolved: Resolved, plan: Plan) -> Resolved:
+    """Write the plan's choices into the spec, with their reasons as origins."""
+    spec = effective_spec(resolved.spec, plan)
+    reasons = {derived.field: derived.reason for derived in plan.derived}
+    changed = {
+        name: Origin("derived", reasons.get(name, ""))
+        for name in dataclasses.asdict(plan.choices)
+        if getattr(spec, name) != getattr(resolved.spec, name)
+    }
+    return Resolved(spec, {**resolved.origins, **changed})
+
+
+def _with_places(ws: Workspace, resolved: Resolved, source: RunSource) -> Resolved:
+    """Make paths absolute; the page always writes below its own folder."""
+    spec = resolved.spec
+    output = ws.settings.sandbox_root if source == "page" else Path(spec.output_dir).expanduser().absolute()
+    changes: dict[str, Any] = {"output_dir": str(output)}
+    if spec.dataset:
+        changes["dataset"] = str(Path(spec.dataset).expanduser().absolute())
+    model = Path(spec.model).expanduser()
+    if spec.model.startswith((".", "~", "/")) and model.is_dir():
+        changes["model"] = str(model.absolute())
+    return Resolved(spec.model_copy(update=changes), resolved.origins)
+
+
+def _check_places(ws: Workspace, spec: TrainSpec, source: RunSource) -> None:
+    if source == "page":
+        ws.sandbox.prepare()
+        if spec.dataset:
+            check_readable(ws, Path(spec.dataset))
+    else:
+        check_publish_target(Path(spec.output_dir) / PUBLISHED_ADAPTER)
+
+
+def _create(
+    ws: Workspace, resolved: Resolved, plan: Plan, source: RunSource, *, is_detached: bool
+) -> tuple[RunFolder, RunInfo]:
+    spec = resolved.spec
+    output = Path(spec.output_dir)
+    is_page = source == "page"
+    info = RunInfo(
+        run_id=new_run_id(),
+        name=spec.name or Path(spec.dataset).stem,
+        source=source,
+        created_at=ws.now(),
+        launch_id=new_run_id(),
+        is_detached=is_detached,
+        version=__version__,
+        dataset_hash=files.sha256_of(Path(spec.dataset)),
+        publish_to=None if is_page else str(output / PUBLISHED_ADAPTER),
+        history_dir=None if is_page else str(output),
+    )
+    forecast = {"peak_bytes": plan.peak_bytes, "time_s": plan.time_s, "disk_bytes": plan.disk_bytes}
+    return create_run(output / "runs", resolved, info, forecast), info
