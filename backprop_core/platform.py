@@ -14,10 +14,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Literal
 
 WINDOWS: Final = sys.platform == "win32"
 MACOS: Final = sys.platform == "darwin"
+SYSTEM: Final[Literal["linux", "windows", "macos"]] = "windows" if WINDOWS else "macos" if MACOS else "linux"
 
 _LOCK_POLL_S: Final = 0.02
 _REPLACE_TRIES: Final = 40
@@ -94,6 +95,7 @@ def lock_is_free(path: Path) -> bool:
 
 
 if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
+    import ctypes
     import msvcrt
 
     NO_FOLLOW = 0
@@ -131,12 +133,30 @@ if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
     def sync_directory(path: Path) -> None:
         """Do nothing: Windows writes directory entries through."""
 
+    def process_memory_bytes() -> int:
+        """Return the resident memory of this process."""
+        counters = (ctypes.c_size_t * 10)()
+        ctypes.windll.kernel32.K32GetProcessMemoryInfo(
+            ctypes.c_void_p(-1), ctypes.byref(counters), ctypes.sizeof(counters)
+        )
+        # PROCESS_MEMORY_COUNTERS: two 32-bit fields, the peak, then the working set.
+        return int(counters[2])
+
+    def system_memory() -> tuple[int, int]:
+        """Return the available and the total memory of the machine in bytes."""
+        status = (ctypes.c_uint64 * 8)()
+        # MEMORYSTATUSEX: its own size and the load as 32-bit fields, then total and available.
+        status[0] = ctypes.sizeof(status)
+        ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+        return int(status[2]), int(status[1])
+
     def free_pid_is_alive(pid: int) -> bool:
         """Return whether a process with this pid exists."""
         return process_start_token(pid) is not None
 
 else:
     import fcntl
+    import resource
 
     NO_FOLLOW = os.O_NOFOLLOW
     _NO_INHERIT = os.O_CLOEXEC
@@ -184,6 +204,29 @@ else:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+    def process_memory_bytes() -> int:
+        """Return the resident memory of this process; on macOS the peak of it."""
+        if MACOS:  # pragma: no cover
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def system_memory() -> tuple[int, int]:
+        """Return the available and the total memory in bytes; the limit of a container counts."""
+        if MACOS:  # pragma: no cover
+            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            return total, total
+        lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+        figures = {line[0].rstrip(":"): int(line[1]) * 1024 for line in lines}
+        available, total = figures["MemAvailable"], figures["MemTotal"]
+        try:
+            limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+            used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        except (OSError, ValueError):
+            return available, total
+        return min(available, max(0, limit - used)), min(total, limit)
 
 
 def replace(source: Path, target: Path) -> None:

@@ -1,0 +1,1 @@
+"""Training itself: the only package that imports torch, transformers, peft and trl."""

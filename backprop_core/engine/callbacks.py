@@ -1,0 +1,113 @@
+"""What happens between two optimizer steps: metrics, the user's wishes, the end of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from backprop_core.engine.context import RunContext
+from backprop_core.engine.devices import Device
+from backprop_core.engine.sampling import RowOrder
+from backprop_core.engine.trainer import StepFacts
+from backprop_core.errors import RunError
+from backprop_core.events.types import Metrics, RunContinued, RunPaused
+
+_MAX_NOT_FINITE: Final = 3
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the run has seen so far, over all attempts.
+
+    Attributes:
+        not_finite: steps in a row whose loss or gradient was no number.
+        ending: why the loop ended before its last step, if it did.
+    """
+
+    tokens: int = 0
+    supervised_tokens: int = 0
+    not_finite: int = 0
+    ending: Literal["stopped", "interrupted"] | None = None
+
+
+class StepReporter(TrainerCallback):  # type: ignore[misc]
+    """Journals each step and reads the user's wishes at its end.
+
+    `trainer` is set once the trainer exists; it supplies the facts of the newest step.
+    """
+
+    def __init__(
+        self, context: RunContext, device: Device, order: RowOrder, total_steps: int, tally: Tally
+    ) -> None:
+        self._context = context
+        self._device = device
+        self._order = order
+        self._total_steps = total_steps
+        self._tally = tally
+        self._began = 0.0
+        self.trainer: Any = None
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Note when the step began."""
+        self._began = self._context.clock.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Journal the step, then do what the user or the system wants.
+
+        Raises:
+            RunError: RUNTIME_LOSS_NOT_FINITE after three such steps in a row.
+        """
+        facts: StepFacts = self.trainer.step_facts
+        self._context.position.step = state.global_step
+        self._journal(state.global_step, facts)
+        self._watch_finite(state.global_step, facts)
+        self._obey(state.global_step, control)
+
+    def _journal(self, step: int, facts: StepFacts) -> None:
+        seconds = max(self._context.clock.monotonic() - self._began, 1e-9)
+        self._tally.tokens += facts.tokens
+        self._tally.supervised_tokens += facts.supervised_tokens
+        self._context.journal.append(
+            Metrics(
+                step=step,
+                total_steps=self._total_steps,
+                epoch=round(self._order.epochs_after(step), 4),
+                loss=facts.loss if facts.is_finite else None,
+                learning_rate=facts.learning_rate,
+                grad_norm=facts.grad_norm if facts.is_finite else None,
+                tokens=self._tally.tokens,
+                supervised_tokens=self._tally.supervised_tokens,
+                tokens_per_s=round(facts.tokens / seconds, 2),
+                step_s=round(seconds, 4),
+                memory_bytes=self._device.memory_bytes(),
+            )
+        )
+
+    def _watch_finite(self, step: int, facts: StepFacts) -> None:
+        self._tally.not_finite = 0 if facts.is_finite else self._tally.not_finite + 1
+        if self._tally.not_finite >= _MAX_NOT_FINITE:
+            raise RunError(
+                "RUNTIME_LOSS_NOT_FINITE",
+                f"Loss or gradient was not a finite number in steps {step - _MAX_NOT_FINITE + 1} to {step}.",
+            )
+
+    def _obey(self, step: int, control: TrainerControl) -> None:
+        watch = self._context.control
+        if watch.request() == "pause":
+            self._context.journal.append(RunPaused(step=step, reason="the user paused the run"))
+            while watch.request() == "pause" and not watch.is_interrupted:
+                watch.wait()
+            if not watch.is_interrupted and watch.request() != "stop":
+                self._context.journal.append(RunContinued(step=step))
+        if watch.is_interrupted:
+            self._tally.ending = "interrupted"
+        elif watch.request() == "stop":
+            self._tally.ending = "stopped"
+        if self._tally.ending is not None:
+            control.should_training_stop = True

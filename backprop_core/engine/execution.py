@@ -1,0 +1,104 @@
+"""One attempt from the waiting for the device to its last word, in whatever process it runs.
+
+The one place in the engine that catches everything: an attempt never ends without an event.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from backprop_core import platform
+from backprop_core.engine.context import RunContext
+from backprop_core.engine.control import AttemptEnded
+from backprop_core.engine.failures import classify
+from backprop_core.errors import BackpropagateError
+from backprop_core.events.types import RunCompleted, RunFailed, RunInterrupted, RunStarted, RunStopped
+
+if TYPE_CHECKING:
+    from backprop_core.engine.run_sft import Outcome
+
+_log = logging.getLogger(__name__)
+
+
+def execute(context: RunContext) -> None:
+    """Run one attempt in this process and journal how it ended.
+
+    Raises:
+        BackpropagateError: the attempt failed; `run.failed` stands in the journal.
+    """
+    began = context.clock.monotonic()
+    try:
+        with _device_slot(context):
+            began = context.clock.monotonic()
+            _announce(context)
+            outcome = _recipe(context)(context)
+    except AttemptEnded as ended:
+        _say_end(context, ended.how, "", ended.reason, began)
+    except KeyboardInterrupt:
+        _say_end(context, "interrupted", "", "the user interrupted the program", began)
+        raise
+    except Exception as error:
+        known = classify(error)
+        _log.error("attempt %d failed: %s", context.attempt, known, exc_info=error)
+        context.journal.append(RunFailed(step=context.position.step, error=known.record()))
+        if known is error:
+            raise
+        raise known from error
+    else:
+        _say_end(context, outcome.how, outcome.artifact, "the system ended the process", began)
+
+
+@contextlib.contextmanager
+def _device_slot(context: RunContext) -> Iterator[None]:
+    """Hold the device's lock; while another run has it, say so and keep listening."""
+    slot = platform.FileLock(context.slot_path)
+    if not slot.acquire():
+        context.phase("waiting", "another run is using the device")
+        while not slot.acquire():
+            context.control.check()
+            context.control.wait()
+    try:
+        yield
+    finally:
+        slot.release()
+
+
+def _announce(context: RunContext) -> None:
+    from backprop_core.engine.devices import library_versions, select_device
+
+    try:
+        device = select_device(context.spec.device).name
+    except BackpropagateError:
+        device = ""
+    context.journal.append(
+        RunStarted(
+            attempt=context.attempt,
+            pid=os.getpid(),
+            process_token=platform.process_start_token(os.getpid()),
+            device=device,
+            versions=library_versions(),
+        )
+    )
+    context.control.check()
+
+
+def _recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
+    """Return the recipe of the run's kind; importing it loads the training libraries."""
+    context.phase("loading", "training libraries")
+    from backprop_core.engine.run_sft import run_sft
+
+    return {"train": run_sft}[context.info.kind]
+
+
+def _say_end(context: RunContext, how: str, artifact: str, reason: str, began: float) -> None:
+    step, seconds = context.position.step, round(context.clock.monotonic() - began, 3)
+    if how == "completed":
+        context.journal.append(RunCompleted(step=step, artifact=artifact, seconds=seconds))
+    elif how == "stopped":
+        context.journal.append(RunStopped(step=step, artifact=artifact, seconds=seconds))
+    else:
+        context.journal.append(RunInterrupted(step=step, reason=reason))

@@ -1,0 +1,77 @@
+"""Which code an exception of a training library means. Pure: judges by type names and texts.
+
+Libraries raise the same fault in several classes, and some of them cannot be imported everywhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from backprop_core.errors import BackpropagateError, RunError
+from backprop_core.redact import redact
+
+_OUT_OF_MEMORY: Final = re.compile(
+    r"out of memory|CUBLAS_STATUS_ALLOC_FAILED|can't allocate memory|cannot allocate memory|std::bad_alloc"
+    r"|CUDNN_STATUS_ALLOC_FAILED|not enough memory",
+    re.IGNORECASE,
+)
+_DEVICE_LOST: Final = re.compile(
+    r"\bXid\b|fallen off the bus|GPU is lost|device is lost|unspecified launch failure"
+    r"|uncorrectable ECC|CUDA error: unknown error|devices? (?:is|are) (?:busy or )?unavailable"
+    r"|no CUDA-capable device",
+    re.IGNORECASE,
+)
+_DISK_FULL: Final = re.compile(r"no space left on device|disk quota exceeded|\(os error 28\)", re.IGNORECASE)
+_DISK_FULL_NUMBERS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_MESSAGE_LENGTH: Final = 300
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` says that device or host memory ran out."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None)
+    )
+
+
+def classify(error: BaseException) -> BackpropagateError:
+    """Return `error` as one of ours: the most telling of it and its causes decides."""
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, BackpropagateError):
+            return link
+    for link in chain:
+        known = _known(link)
+        if known is not None:
+            return known
+    return RunError("RUNTIME_TRAINING_FAILED", f"Training ended with {_first_line(error)}")
+
+
+def _known(error: BaseException) -> BackpropagateError | None:
+    text = str(error)
+    if is_out_of_memory(error):
+        return RunError("RUNTIME_GPU_OOM", f"Memory ran out: {_first_line(error)}")
+    if _DEVICE_LOST.search(text):
+        return RunError("RUNTIME_GPU_LOST", f"The driver lost the card: {_first_line(error)}")
+    if (isinstance(error, OSError) and error.errno in _DISK_FULL_NUMBERS) or _DISK_FULL.search(text):
+        return RunError("RUNTIME_DISK_FULL", f"The disk is full: {_first_line(error)}")
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    name = type(error).__name__
+    return redact(f"{name}: {line}"[:_MESSAGE_LENGTH] if line else name)

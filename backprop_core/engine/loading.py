@@ -1,0 +1,95 @@
+"""The base model and its tokenizer, from local files only once they are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from backprop_core.engine.context import RunContext
+from backprop_core.engine.devices import Device
+from backprop_core.engine.failures import is_out_of_memory
+from backprop_core.errors import BackpropagateError, DependencyError
+from backprop_core.hub.download import resolve_model
+from backprop_core.hub.records import ResolvedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A base model before it is loaded."""
+
+    resolved: ResolvedModel
+    config: Any
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def reference(self) -> str:
+        """What an adapter names as its base: the hub id, or the folder of a local model."""
+        return str(self.resolved.path) if self.resolved.source == "folder" else self.resolved.id
+
+
+def fetch_base(context: RunContext) -> BaseModel:
+    """Bring the base model to this machine and read its configuration and tokenizer.
+
+    Raises:
+        BackpropagateError: the model is unknown, cannot be fetched or is damaged.
+    """
+    reporter = context.phase("downloading", context.spec.model)
+    resolved = resolve_model(
+        context.spec.model,
+        cache_dir=context.cache_dir,
+        progress=lambda done, total, _phase: reporter.progress(done, total),
+    )
+    try:
+        config = AutoConfig.from_pretrained(resolved.path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path, local_files_only=True)
+    except _LOAD_ERRORS as error:
+        raise _refused(resolved, error) from error
+    return BaseModel(resolved, config, tokenizer)
+
+
+def load_model(context: RunContext, base: BaseModel, device: Device) -> PreTrainedModel:
+    """Load the weights of `base` onto `device`.
+
+    Raises:
+        BackpropagateError: DEP_MODEL_LOAD_FAILED, or the code of what ran out.
+    """
+    context.phase("loading", base.resolved.id)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            base.resolved.path,
+            config=base.config,
+            dtype=device.dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            use_safetensors=True,
+        )
+        model.to(device.torch)
+    except _LOAD_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
+        raise _refused(base.resolved, error) from error
+    model.config.use_cache = False
+    return model
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Return how many parameters of `model` are trained."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _refused(resolved: ResolvedModel, error: Exception) -> BackpropagateError:
+    reason = str(error).strip().splitlines()
+    return DependencyError(
+        "DEP_MODEL_LOAD_FAILED",
+        f"{resolved.id} in {resolved.path} cannot be loaded: {reason[0][:200] if reason else type(error).__name__}",
+        hint="Fetch it again with `backprop models rm` and `backprop models download`, or name another model.",
+    )

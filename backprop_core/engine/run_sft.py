@@ -1,0 +1,126 @@
+"""The recipe of a supervised fine-tune, read from top to bottom: load, adapt, tokenize, fit, save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from backprop_core.engine.adapters import add_adapter
+from backprop_core.engine.artifacts import save_adapter
+from backprop_core.engine.callbacks import StepReporter, Tally
+from backprop_core.engine.choices import choose
+from backprop_core.engine.context import RunContext
+from backprop_core.engine.devices import Device, select_device
+from backprop_core.engine.loading import count_parameters, fetch_base, load_model
+from backprop_core.engine.sampling import RowOrder
+from backprop_core.engine.schedules import learning_rate_factor, warmup_steps
+from backprop_core.engine.tokenizing import TrainingData, read_training_data
+from backprop_core.engine.trainer import RunTrainer, StepBatches, training_arguments
+from backprop_core.events.types import TrainingPlanned
+from backprop_core.planning.records import Choices
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the recipe ended; `artifact` is relative to the run, empty when nothing was saved."""
+
+    how: Literal["completed", "stopped", "interrupted"]
+    artifact: str
+
+
+def run_sft(context: RunContext) -> Outcome:
+    """Fine-tune as the spec of the run says.
+
+    Raises:
+        BackpropagateError: with the code of what went wrong.
+        AttemptEnded: the run was stopped before its first step.
+    """
+    spec = context.spec
+    device = select_device(spec.device)
+    base = fetch_base(context)
+    data = read_training_data(context, base.resolved.path)
+    chosen = choose(spec, base, data, device, context.folder.path)
+    model = load_model(context, base, device)
+    model = add_adapter(model, spec, r=chosen.lora_r, alpha=chosen.lora_alpha, base_reference=base.reference)
+    tally = Tally()
+    trainer = build_trainer(
+        context, model=model, tokenizer=base.tokenizer, data=data, chosen=chosen, device=device, tally=tally
+    )
+    announce(context, data, chosen, count_parameters(model))
+    context.phase("training")
+    with context.busy():
+        trainer.train()
+        if tally.ending == "interrupted":
+            return Outcome("interrupted", "")
+        context.phase("saving")
+        artifact = save_adapter(context, model, base.tokenizer)
+    return Outcome(tally.ending or "completed", artifact)
+
+
+def build_trainer(
+    context: RunContext,
+    *,
+    model: Any,
+    tokenizer: Any,
+    data: TrainingData,
+    chosen: Choices,
+    device: Device,
+    tally: Tally,
+) -> RunTrainer:
+    """Return the trainer of the run with its reporter attached."""
+    spec = context.spec
+    order = RowOrder(len(data.rows), chosen.batch_size * chosen.gradient_accumulation, spec.seed)
+    reporter = StepReporter(context, device, order, chosen.steps, tally)
+    trainer = RunTrainer(
+        model=model,
+        arguments=training_arguments(
+            str(context.folder.path),
+            steps=chosen.steps,
+            learning_rate=spec.learning_rate,
+            weight_decay=spec.weight_decay,
+            max_grad_norm=spec.max_grad_norm,
+            optim=chosen.optim,
+            is_cpu=not device.is_cuda,
+            recompute=chosen.gradient_checkpointing == "on",
+            seed=spec.seed,
+        ),
+        tokenizer=tokenizer,
+        batches=StepBatches(data.rows, order, 0, chosen.steps),
+        batch_size=chosen.batch_size,
+        schedule=partial(
+            learning_rate_factor,
+            steps=chosen.steps,
+            warmup=warmup_steps(spec.warmup_ratio, chosen.steps),
+            schedule=spec.lr_scheduler,
+        ),
+        compute_dtype=device.dtype,
+        callbacks=[reporter],
+    )
+    reporter.trainer = trainer
+    return trainer
+
+
+def announce(context: RunContext, data: TrainingData, chosen: Choices, trainable: int) -> None:
+    """Journal what was derived before the first step."""
+    if data.unusable and data.first_problem is not None:
+        problem = data.first_problem
+        context.notice(
+            f"{data.unusable:,} rows cannot be used; the first is row {problem.row}: {problem.reason}.",
+            is_warning=True,
+        )
+    epochs = chosen.steps * chosen.batch_size * chosen.gradient_accumulation / len(data.rows)
+    context.journal.append(
+        TrainingPlanned(
+            total_steps=chosen.steps,
+            epochs=round(epochs, 4),
+            rows=len(data.rows),
+            micro_batch=chosen.batch_size,
+            accumulation=chosen.gradient_accumulation,
+            trainable_parameters=trainable,
+            lora_r=chosen.lora_r,
+            lora_alpha=chosen.lora_alpha,
+            tokens=data.tokens,
+            supervised_tokens=data.supervised_tokens,
+        )
+    )
