@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backprop_core import files
 from backprop_core.errors import InputError
 from backprop_core.hub import gguf_tokenizer
+from backprop_core.hub.gguf_rope import ROPE_FACTORS, half_split_rows, llama3_scaling
 from backprop_core.hub.tensors import PlannedTensor, write_bfloat16
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def unpack_gguf(source: Path, folder: Path, on_bytes: Callable[[int, int], None]
     """
     metadata, reader = _open(source)
     config = _config(metadata, reader, source)
-    tensors = [_planned(tensor, config, source) for tensor in reader.tensors]
+    tensors = [_planned(tensor, config, source) for tensor in reader.tensors if tensor.name != ROPE_FACTORS]
     total = sum(tensor.size_bytes for tensor in tensors)
     write_bfloat16(folder / "model.safetensors", tensors, lambda done: on_bytes(done, total))
     files.write_json(folder / "config.json", config)
@@ -93,11 +94,11 @@ def _open(source: Path) -> tuple[dict[str, Any], GGUFReader]:
 
 def _config(metadata: dict[str, Any], reader: GGUFReader, source: Path) -> dict[str, Any]:
     names = {tensor.name for tensor in reader.tensors}
-    if "rope_freqs.weight" in names:
-        raise refuse(source, "its rotary frequencies are scaled, and the file does not say by which rule.")
     try:
         hidden = int(metadata["llama.embedding_length"])
         heads = int(metadata["llama.attention.head_count"])
+        head_dim = int(metadata.get("llama.attention.key_length", hidden // heads))
+        theta = _shortest(metadata.get("llama.rope.freq_base", 10000.0))
         return {
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
@@ -108,10 +109,11 @@ def _config(metadata: dict[str, Any], reader: GGUFReader, source: Path) -> dict[
             "num_hidden_layers": int(metadata["llama.block_count"]),
             "num_attention_heads": heads,
             "num_key_value_heads": int(metadata.get("llama.attention.head_count_kv", heads)),
-            "head_dim": int(metadata.get("llama.attention.key_length", hidden // heads)),
+            "head_dim": head_dim,
             "max_position_embeddings": int(metadata["llama.context_length"]),
             "rms_norm_eps": _shortest(metadata["llama.attention.layer_norm_rms_epsilon"]),
-            "rope_theta": _shortest(metadata.get("llama.rope.freq_base", 10000.0)),
+            "rope_theta": theta,
+            "rope_scaling": _rope_scaling(metadata, reader, theta, head_dim, source),
             "hidden_act": "silu",
             "attention_bias": False,
             "attention_dropout": 0.0,
@@ -123,6 +125,22 @@ def _config(metadata: dict[str, Any], reader: GGUFReader, source: Path) -> dict[
         }
     except (KeyError, TypeError, ValueError) as error:
         raise refuse(source, f"its metadata lacks {error}.") from error
+
+
+def _rope_scaling(
+    metadata: dict[str, Any], reader: GGUFReader, theta: float, head_dim: int, source: Path
+) -> dict[str, Any] | None:
+    """Return the rope_scaling of the config, refusing a rule that the file does not say completely."""
+    kind = metadata.get("llama.rope.scaling.type", "none")
+    if kind != "none":
+        raise refuse(source, f"its rotary scaling {kind!r} is not supported.")
+    for tensor in reader.tensors:
+        if tensor.name == ROPE_FACTORS:
+            scaling = llama3_scaling(tensor.data, theta, head_dim)
+            if scaling is None:
+                raise refuse(source, "its rotary frequencies are scaled by an unknown rule.")
+            return scaling
+    return None
 
 
 def _special_ids(metadata: dict[str, Any]) -> dict[str, int]:
@@ -174,17 +192,3 @@ def _values(tensor: ReaderTensor, shape: tuple[int, ...], heads: int) -> NDArray
 
     values: NDArray[np.float32] = dequantize(tensor.data, tensor.tensor_type).reshape(shape)
     return half_split_rows(values, heads) if heads else values
-
-
-def half_split_rows(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Undo GGUF's interleaved rotary order of the rows of a query or key projection.
-
-    GGUF stores each head's rows as (x0, y0, x1, y1, ...); Hugging Face wants all x, then all y.
-
-    Args:
-        weight: (heads * head_dim, hidden).
-        heads: number of query or key heads.
-    """
-    rows, width = weight.shape
-    pairs = weight.reshape(heads, rows // heads // 2, 2, width)
-    return pairs.swapaxes(1, 2).reshape(rows, width)

@@ -13,8 +13,8 @@ ModelSource: TypeAlias = Literal["folder", "cache", "hub", "wheel", "gguf"]
 Progress: TypeAlias = Callable[[int, int | None, str], None]
 """Receives bytes done, bytes in all when known, and the phase.
 
-Phases are `waiting` (another process prepares the same model), `downloading`, `unpacking` and
-`converting`. An exception raised in it cancels the work; nothing half-done stays behind under a final name.
+Phases are `waiting` (another process prepares the same model), `downloading`, `unpacking`, `reading` and
+`converting`. Calls may come from another thread, never from two at once. An exception raised in it cancels the work; nothing half-done stays behind under a final name.
 """
 
 

@@ -7,6 +7,7 @@ folder ours: nothing without it is ever removed.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import time
@@ -21,6 +22,8 @@ from backprop_core.errors import InputError
 from backprop_core.hub.records import Progress
 
 MARKER: Final = "backpropagate-model.json"
+UNFINISHED: Final = "backpropagate-unfinished.json"
+PASSING_SUFFIXES: Final = (".partial", ".removed")
 _LOCK_WAIT_S: Final = 0.2
 
 
@@ -59,6 +62,16 @@ def is_whole(folder: Path, marker: Marker) -> bool:
         return all((folder / name).stat().st_size == size for name, size in marker.files.items())
     except OSError:
         return False
+
+
+def is_ours(folder: Path) -> bool:
+    """Return whether `folder` is a model of ours, finished or not; links are not."""
+    return not folder.is_symlink() and (read_marker(folder) is not None or (folder / UNFINISHED).is_file())
+
+
+def unfinished_dir(cache_dir: Path, name: str) -> Path:
+    """Return where a long download of the model `name` collects its files until it is whole."""
+    return cache_dir / f"{name}.partial"
 
 
 @contextlib.contextmanager
@@ -100,7 +113,7 @@ def publish(
     revision: str | None,
     licence: str | None,
 ) -> None:
-    """Write the marker into `folder` and rename it to `target`, both on one disk.
+    """Flush `folder`, write its marker and rename it to `target`, both on one disk.
 
     A damaged model of ours that stands in the way is removed first.
 
@@ -116,10 +129,13 @@ def publish(
     sizes = {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MARKER
+        if path.is_file() and path.name not in (MARKER, UNFINISHED)
     }
+    for name in sizes:
+        _flush(folder / name)
     marker = Marker(id=model_id, source=source, revision=revision, licence=licence, files=sizes)
     files.write_text(folder / MARKER, marker.model_dump_json(indent=2) + "\n")
+    (folder / UNFINISHED).unlink(missing_ok=True)
     platform.replace(folder, target)
     platform.sync_directory(target.parent)
 
@@ -129,9 +145,14 @@ def discard(folder: Path) -> bool:
 
     The rename comes first, so that no reader ever sees half a model under the final name.
     """
-    if folder.is_symlink() or read_marker(folder) is None:
+    if not is_ours(folder):
         return False
     doomed = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.removed")
     platform.replace(folder, doomed)
     shutil.rmtree(doomed)
     return True
+
+
+def _flush(path: Path) -> None:
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())
