@@ -203,6 +203,12 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
         "Check that the base model is the one the adapter was trained on.",
         _RUN,
     ),
+    "RUNTIME_EXPORT_CANCELLED": ErrorKind(
+        "The export was cancelled.",
+        "Nothing was left under the final name; start it again at any time.",
+        _RUN,
+        retryable=True,
+    ),
     "RUNTIME_EXPORT_PROOF_FAILED": ErrorKind(
         "The exported file does not answer as the trained model did.",
         "Read the named cause on the proof card, then export again.",
