@@ -39,7 +39,9 @@ def list_data_files(ws: Workspace, limit: int = 200) -> list[Path]:
     found: list[Path] = []
     for root in readable_roots(ws):
         if root.is_dir():
-            found.extend(path for path in sorted(root.iterdir()) if path.suffix in _SUFFIXES and path.is_file())
+            found.extend(
+                path for path in sorted(root.iterdir()) if path.suffix in _SUFFIXES and path.is_file()
+            )
     return found[:limit]
 
 
@@ -51,11 +53,15 @@ def check_readable(ws: Workspace, path: Path) -> Path:
     """
     resolved = path.resolve()
     if not any(resolved.is_relative_to(root.resolve()) for root in readable_roots(ws)):
-        raise StateError("SANDBOX_PATH_OUTSIDE", f"{path.name or 'This path'} is not in a folder that the app may read.")
+        raise StateError(
+            "SANDBOX_PATH_OUTSIDE", f"{path.name or 'This path'} is not in a folder that the app may read."
+        )
     return path
 
 
-def data_facts(path: Path, tokenizer: ChatTokenizer | None, *, max_seq_length: int, responses_only: bool) -> DataFacts:
+def data_facts(
+    path: Path, tokenizer: ChatTokenizer | None, *, max_seq_length: int, responses_only: bool
+) -> DataFacts:
     """Return the figures of a data file for the planner.
 
     Args:
@@ -109,7 +115,9 @@ def _rough_facts(path: Path, max_seq_length: int, *, responses_only: bool) -> Da
 
 def _token_lengths(conversation: Conversation, *, responses_only: bool) -> tuple[int, int]:
     # A turn adds about five tokens of role and end marks.
-    turns = [(message.role, len(message.content) // _CHARS_PER_TOKEN + 5) for message in conversation.messages]
+    turns = [
+        (message.role, len(message.content) // _CHARS_PER_TOKEN + 5) for message in conversation.messages
+    ]
     whole = sum(length for _, length in turns)
     learned = sum(length for role, length in turns if role == "assistant") if responses_only else whole
     return whole, learned

@@ -129,7 +129,9 @@ def _data_facts(spec: TrainSpec, folder: Path | None, memo: Memo) -> DataFacts |
     key = ("data", str(path), version, str(folder), spec.max_seq_length, spec.train_on_responses)
 
     def look() -> DataFacts:
-        tokenizer = memo.get(("tokenizer", str(folder)), lambda: ChatTokenizer.load(folder)) if folder else None
+        tokenizer = (
+            memo.get(("tokenizer", str(folder)), lambda: ChatTokenizer.load(folder)) if folder else None
+        )
         return data_facts(
             path, tokenizer, max_seq_length=spec.max_seq_length, responses_only=spec.train_on_responses
         )

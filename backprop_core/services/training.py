@@ -100,11 +100,18 @@ def draft(ws: Workspace, own: Iterable[Layer], *, source: RunSource, memo: Memo 
     facts, found = gather_facts(ws, resolved.spec, memo or Memo())
     plan = make_plan(resolved.spec, facts)
     seen = {problem.field for problem in found}
-    return Draft(resolved, plan, (*found, *(problem for problem in plan.problems if problem.field not in seen)))
+    return Draft(
+        resolved, plan, (*found, *(problem for problem in plan.problems if problem.field not in seen))
+    )
 
 
 def start(
-    ws: Workspace, own: Iterable[Layer], *, source: RunSource, start_key: str | None = None, memo: Memo | None = None
+    ws: Workspace,
+    own: Iterable[Layer],
+    *,
+    source: RunSource,
+    start_key: str | None = None,
+    memo: Memo | None = None,
 ) -> StartedRun:
     """Create a run and put it into the queue.
 
