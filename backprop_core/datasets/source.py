@@ -54,19 +54,19 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
     shown = path.name or str(path)
     try:
         fd = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
-    except IsADirectoryError as error:
-        raise _not_a_file(shown) from error
     except (OSError, ValueError) as error:
         # Windows answers "permission denied" for a folder.
-        if path.is_dir() if "\0" not in str(path) else False:
+        if isinstance(error, PermissionError) and path.is_dir():
             raise _not_a_file(shown) from error
         raise InputError(
             "INPUT_DATASET_NOT_FOUND", f"The data file {shown!r} does not exist or cannot be read."
         ) from error
+    before = os.fstat(fd)
+    # A folder cannot even be wrapped into a stream, so the kind is judged first.
+    if not stat.S_ISREG(before.st_mode):
+        os.close(fd)
+        raise _not_a_file(shown)
     with os.fdopen(fd, "rb", buffering=0) as stream:
-        before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode):
-            raise _not_a_file(shown)
         if before.st_size == 0:
             raise InputError("INPUT_DATASET_INVALID", f"The data file {shown!r} is empty (0 bytes).")
         yield stream

@@ -17,8 +17,9 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 
 from backprop_core.datasets.control import ControlTokens
 from backprop_core.datasets.rows import Conversation
+from backprop_core.datasets.shape import learn_shape
 from backprop_core.datasets.template import CHATML, PLAIN, ChatTemplate
-from backprop_core.datasets.turns import Rendered, TurnRenderer, learn_shape
+from backprop_core.datasets.turns import Rendered, TurnRenderer
 from backprop_core.errors import DependencyError
 
 TemplateOrigin = Literal["model", "given", "chatml", "plain"]

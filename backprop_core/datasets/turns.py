@@ -9,19 +9,18 @@ An answer begins after the generation prompt and ends with the end-of-turn token
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from backprop_core.datasets.control import ControlTokens
 from backprop_core.datasets.rows import Conversation, Message, Role, RowCode, RowFault
+from backprop_core.datasets.shape import STAND_IN, TurnShape, common_prefix
 from backprop_core.datasets.template import RENDER_ERRORS, ChatTemplate, as_dict
 
 # Noncharacters of Unicode: no text for exchange contains them.
 _OPEN: Final = "\ufdd0"
 _CLOSE: Final = "\ufdd1"
 _INDEX: Final = 0xF0000
-_USER: Final = "Quxley"
-_ANSWER: Final = "Zorblat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,54 +41,6 @@ class Rendered:
     spans: tuple[CharSpan, ...]
     n_neutralized: int = 0
     loses_reasoning: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TurnShape:
-    """What a template puts around an answer, learned from a made-up conversation.
-
-    Args:
-        prompt: text that `add_generation_prompt` adds.
-        past: text before an answer that another turn follows; thinking models print less there.
-        lead: text between that prompt and the answer.
-        gap: text between the answer and the end-of-turn token.
-        end: the end-of-turn token, empty when the template has none.
-    """
-
-    prompt: str = ""
-    past: str = ""
-    lead: str = ""
-    gap: str = ""
-    end: str = ""
-
-
-def learn_shape(template: ChatTemplate, ends: Sequence[str], options: Mapping[str, Any]) -> TurnShape:
-    """Return what `template` puts around an answer.
-
-    Args:
-        template: the template.
-        ends: every control token of the tokenizer.
-        options: names such as `enable_thinking` that the template may read.
-    """
-    asked = {"role": "user", "content": _USER}
-    answered = {"role": "assistant", "content": _ANSWER}
-    try:
-        prompt = template.render([asked], add_generation_prompt=True, options=options)
-        bare = template.render([asked], options=options)
-        full = template.render([asked, answered], options=options)
-        longer = template.render([asked, answered, asked], options=options)
-    except RENDER_ERRORS:
-        return TurnShape()
-    where = full.find(_ANSWER)
-    if where < 0:
-        return TurnShape()
-    lead = full[len(prompt) : where] if full.startswith(prompt) else ""
-    tail = full[where + len(_ANSWER) :]
-    found = min(((tail.find(token), -len(token), token) for token in ends if token in tail), default=None)
-    gap, end = ("", "") if found is None else (tail[: found[0]], found[2])
-    before = longer[: max(0, longer.find(_ANSWER))]
-    past = before[len(bare) :] if before.startswith(bare) else ""
-    return TurnShape(prompt[_common_prefix(prompt, bare) :], past, lead, gap, end)
 
 
 class TurnRenderer:
@@ -119,28 +70,32 @@ class TurnRenderer:
         Raises:
             RowFault: the template refuses the conversation, or its answers cannot be told apart.
         """
-        turns, tools, n_neutralized = self._turns(conversation)
+        messages = conversation.messages
+        if messages[0].role == "system" and not self._shape.takes_system:
+            messages = _fold_system(messages)
+        turns, n_neutralized = self._turns(messages)
+        tools, n_in_tools = self._control.neutralize_value(conversation.tools)
         try:
-            rendered = self._from_generation_marks(conversation.messages, turns, tools)
+            rendered = self._from_generation_marks(messages, turns, tools)
             if rendered is None:
-                rendered = self._from_content_marks(conversation.messages, turns, tools)
+                rendered = self._from_content_marks(messages, turns, tools)
         except RENDER_ERRORS as error:
             raise RowFault(
                 RowCode.TEMPLATE_REFUSED, f"the chat template refuses this row: {_first_line(error)}"
             ) from error
         text, spans = rendered
-        _check_answers(text, spans, conversation.messages)
+        _check_answers(text, spans, messages, turns)
         return Rendered(
             text,
             tuple(sorted(spans, key=lambda span: span.start)),
-            n_neutralized,
-            any(_loses_reasoning(message, text) for message in conversation.messages),
+            n_neutralized + n_in_tools,
+            any(_loses_reasoning(message, text) for message in messages),
         )
 
-    def _turns(self, conversation: Conversation) -> tuple[list[dict[str, Any]], list[Any] | None, int]:
+    def _turns(self, messages: Sequence[Message]) -> tuple[list[dict[str, Any]], int]:
         turns = []
         total = 0
-        for message in conversation.messages:
+        for message in messages:
             turn = as_dict(message)
             if self._is_thinking_off and _is_rewritten(turn):
                 _drop_thinking(turn)
@@ -149,13 +104,10 @@ class TurnRenderer:
                     turn[key], count = self._control.neutralize_value(value)
                     total += count
             turns.append(turn)
-        if not conversation.tools:
-            return turns, None, total
-        tools, count = self._control.neutralize_value(conversation.tools)
-        return turns, tools, total + count
+        return turns, total
 
     def _from_generation_marks(
-        self, messages: Sequence[Message], turns: list[dict[str, Any]], tools: list[Any] | None
+        self, messages: Sequence[Message], turns: list[dict[str, Any]], tools: list[Any]
     ) -> tuple[str, list[CharSpan]] | None:
         """Return text and answers by the template's own blocks, or nothing when they do not fit."""
         if not self._template.has_generation_marks:
@@ -186,7 +138,7 @@ class TurnRenderer:
         return start, end
 
     def _from_content_marks(
-        self, messages: Sequence[Message], turns: list[dict[str, Any]], tools: list[Any] | None
+        self, messages: Sequence[Message], turns: list[dict[str, Any]], tools: list[Any]
     ) -> tuple[str, list[CharSpan]]:
         text = self._template.render(turns, tools=tools, options=self._options)
         contents = self._content_spans(text, turns, tools)
@@ -215,7 +167,7 @@ class TurnRenderer:
         return text, spans
 
     def _content_spans(
-        self, text: str, turns: list[dict[str, Any]], tools: list[Any] | None
+        self, text: str, turns: list[dict[str, Any]], tools: list[Any]
     ) -> dict[int, tuple[int, int]]:
         """Return where the content of each turn lies in `text`, surrounding blanks left out.
 
@@ -260,9 +212,7 @@ class TurnRenderer:
                 return start, end + len(tail)
         return start, end
 
-    def _start_by_prompt(
-        self, text: str, turns: list[dict[str, Any]], index: int, tools: list[Any] | None
-    ) -> int:
+    def _start_by_prompt(self, text: str, turns: list[dict[str, Any]], index: int, tools: list[Any]) -> int:
         """Return where an answer begins: where the prompt ends that asks for it."""
         options = self._options
         prompt = self._template.render(
@@ -270,10 +220,10 @@ class TurnRenderer:
         )
         if text.startswith(prompt):
             return len(prompt)
-        stand_in = [*turns[:index], {"role": "assistant", "content": _ANSWER}, *turns[index + 1 :]]
+        stand_in = [*turns[:index], {"role": "assistant", "content": STAND_IN}, *turns[index + 1 :]]
         other = self._template.render(stand_in, tools=tools, options=options)
-        where = other.rfind(_ANSWER)
-        common = _common_prefix(text, other[:where])
+        where = other.rfind(STAND_IN)
+        common = common_prefix(text, other[:where])
         if where < 0 or (common < where and not other[common:where].isspace()):
             raise _unclear(index)
         return common
@@ -299,6 +249,19 @@ def _is_rewritten(turn: Mapping[str, Any]) -> bool:
     return "reasoning_content" in turn or "</think>" in turn["content"]
 
 
+def _fold_system(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Put the system turn in front of what the user says first, for templates that leave it out.
+
+    Mistral prints it only while an answer is awaited, Gemma refuses it.
+    """
+    system, *rest = messages
+    first = next((index for index, message in enumerate(rest) if message.role == "user"), None)
+    if first is None:
+        return (replace(system, role="user"), *rest)
+    rest[first] = replace(rest[first], content=f"{system.content}\n\n{rest[first].content}")
+    return tuple(rest)
+
+
 def _drop_thinking(turn: dict[str, Any]) -> None:
     """Take the thinking out of an answer, because the model is to answer without it."""
     turn.pop("reasoning_content", None)
@@ -314,8 +277,10 @@ def _loses_reasoning(message: Message, text: str) -> bool:
     return reasoning is not None and reasoning.strip() not in text
 
 
-def _check_answers(text: str, spans: Sequence[CharSpan], messages: Sequence[Message]) -> None:
-    """Raise unless the answers follow each other, and each holds its tool calls."""
+def _check_answers(
+    text: str, spans: Sequence[CharSpan], messages: Sequence[Message], turns: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raise unless the answers follow each other, and each holds what the row says."""
     answers = [span for span in spans if span.role == "assistant"]
     asked = [(index, message) for index, message in enumerate(messages) if message.role == "assistant"]
     position = 0
@@ -323,11 +288,15 @@ def _check_answers(text: str, spans: Sequence[CharSpan], messages: Sequence[Mess
         if span.start < position or span.end <= span.start:
             raise _unclear(index)
         position = span.end
+        printed = text[span.start : span.end]
         for call in message.tool_calls:
-            if call.name not in text[span.start : span.end]:
+            if call.name not in printed:
                 raise RowFault(
                     RowCode.TEMPLATE_DROPS, f"the chat template leaves out the tool call of turn {index + 1}"
                 )
+        said = turns[index]["content"].rsplit("</think>", 1)[-1].strip()
+        if said not in printed and not message.tool_calls:
+            raise _unclear(index)
 
 
 def _unclear(index: int) -> RowFault:
@@ -335,18 +304,6 @@ def _unclear(index: int) -> RowFault:
         RowCode.MASK_UNCLEAR,
         f"the answer in turn {index + 1} cannot be told apart in what the chat template prints",
     )
-
-
-def _common_prefix(left: str, right: str) -> int:
-    """Return the length of the common beginning, by halving."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left.startswith(right[low:middle], low):
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _first_line(error: Exception) -> str:
