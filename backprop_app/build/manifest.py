@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from backprop_core.errors import DependencyError
 from backprop_core.files import read_json, write_json
+from backprop_core.version import __version__
 
 PACKAGE_DIR: Final = Path(__file__).resolve().parent.parent
 WEB_DIR: Final = PACKAGE_DIR / "_web"
@@ -51,7 +52,7 @@ def source_hash(package_dir: Path = PACKAGE_DIR) -> str:
 def current(state_schema: str) -> Manifest:
     """Return the manifest that a bundle built now would carry."""
     return Manifest(
-        version=metadata.version("backpropagate"),
+        version=__version__,
         reflex=metadata.version("reflex"),
         state_schema=state_schema,
         source=source_hash(),

@@ -57,7 +57,7 @@ _CIRCLES: Final[dict[str, tuple[_Circle, ...]]] = {
 
 def icon(name: str, size: str = "") -> rx.Component:
     """Return the icon `name`; `size` is empty (16 px), `s` (14 px) or `l` (20 px)."""
-    circles = [rx.el.circle(cx=cx, cy=cy, r=r) for cx, cy, r in _CIRCLES.get(name, ())]
+    circles = [rx.el.circle(cx=str(cx), cy=str(cy), r=str(r)) for cx, cy, r in _CIRCLES.get(name, ())]
     return rx.el.svg(
         rx.el.path(d=_PATHS[name]),
         *circles,

@@ -1,0 +1,62 @@
+"""The Reflex app: pages, what each loads, the API and the gate around it."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from backprop_app.api.routes import create_api
+from backprop_app.pages.not_found import not_found_page
+from backprop_app.pages.run import run_page
+from backprop_app.pages.runs import runs_page
+from backprop_app.pages.train import train_page
+from backprop_app.runtime import lifespan
+from backprop_app.security.gate import Gate
+from backprop_app.states.rail import RailState
+from backprop_app.states.run import RunState
+from backprop_app.states.runs import RunsState
+from backprop_app.states.train import TrainState
+
+_DESCRIPTION = "Fine-tune a language model on one consumer GPU and ship it to Ollama."
+
+app = rx.App(
+    stylesheets=["/theme.css"],
+    head_components=[rx.el.link(rel="icon", href="/favicon.svg", type="image/svg+xml")],
+    html_lang="en",
+    html_custom_attrs={"class": "dark"},
+    # The frame shows its own notice when the connection is lost, and toasts come from state.
+    app_wraps={},
+    toaster=None,
+    api_transformer=[create_api(), Gate],
+)
+app.register_lifespan_task(lifespan)
+
+_EVERYWHERE = [RailState.watch]
+
+app.add_page(
+    train_page,
+    route="/",
+    title="Train · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[TrainState.load, *_EVERYWHERE],
+)
+app.add_page(
+    runs_page,
+    route="/runs",
+    title="Runs · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[RunsState.watch, *_EVERYWHERE],
+)
+app.add_page(
+    run_page,
+    route="/runs/[run_id]",
+    title="Run · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[RunState.watch, *_EVERYWHERE],
+)
+app.add_page(
+    not_found_page,
+    route="404",
+    title="No such page · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=_EVERYWHERE,
+)

@@ -1,0 +1,103 @@
+"""The two choices of the Train page: a base model and a data file, from a list or typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import reflex as rx
+
+from backprop_app.components.basics import field_error
+from backprop_app.components.icons import icon
+from backprop_app.states.train import TrainState
+
+
+def model_field() -> rx.Component:
+    """Return the field of the base model."""
+    picker = _picker(
+        mark="model",
+        label="Model",
+        shown=TrainState.choice.model,
+        field="model",
+        options=TrainState.models,
+        placeholder="Hub id or folder",
+        on_submit=TrainState.submit_model,
+    )
+    note = rx.el.div(TrainState.choice.model_note, class_name="help")
+    return _field("Model", picker, note, "model")
+
+
+def data_field() -> rx.Component:
+    """Return the field of the data file."""
+    picker = _picker(
+        mark="data",
+        label="Data",
+        shown=TrainState.choice.data,
+        field="dataset",
+        options=TrainState.data,
+        placeholder="Path below a folder of the app",
+        on_submit=TrainState.submit_data,
+    )
+    note = rx.el.div(TrainState.choice.data_note, class_name="help")
+    return _field("Data", picker, note, "dataset")
+
+
+def _field(label: str, picker: rx.Component, note: rx.Component, name: str) -> rx.Component:
+    error = TrainState.errors.get(name, "")
+    return rx.el.div(
+        rx.el.span(label, class_name="label", id=f"label-{name}"),
+        picker,
+        rx.cond(error != "", field_error(error), note),
+        class_name="field",
+    )
+
+
+def _picker(
+    *, mark: str, label: str, shown: Any, field: str, options: Any, placeholder: str, on_submit: Any
+) -> rx.Component:
+    trigger = rx.el.button(
+        icon(mark),
+        rx.el.span(shown, class_name="grow ell m"),
+        icon("down"),
+        type="button",
+        class_name=rx.cond(TrainState.errors.get(field, "") != "", "inp bad", "inp"),
+        aria_label=rx.Var.create(f"{label}: ") + shown,
+        id=f"pick-{field}",
+    )
+    typed = rx.el.form(
+        rx.el.div(
+            rx.el.input(
+                name=field,
+                placeholder=placeholder,
+                aria_label=placeholder,
+                auto_complete="off",
+                max_length=4096,
+            ),
+            class_name="inp",
+        ),
+        rx.popover.close(rx.el.button("Use what is typed", type="submit", class_name="btn sm full mt2")),
+        on_submit=on_submit,
+        reset_on_submit=True,
+    )
+    return rx.popover.root(
+        rx.popover.trigger(trigger),
+        rx.popover.content(
+            typed,
+            rx.el.div(rx.foreach(options, lambda option: _option(option, field)), class_name="opts"),
+            class_name="pop",
+            side="bottom",
+            align="start",
+        ),
+    )
+
+
+def _option(option: Any, field: str) -> rx.Component:
+    return rx.popover.close(
+        rx.el.button(
+            rx.el.span(option.label, class_name="m ell"),
+            rx.el.span(option.aside, class_name="sm ok"),
+            rx.el.span(option.note, class_name="sm t3 ell"),
+            type="button",
+            class_name="opt",
+            on_click=TrainState.set_field(field, option.key),
+        )
+    )

@@ -1,0 +1,230 @@
+"""The Train page: two choices, everything else worked out and shown; simpler before the first run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import reflex as rx
+
+from backprop_app.components.basics import field_error, page_head, panel, segmented
+from backprop_app.components.icons import icon
+from backprop_app.components.machine_card import machine_card
+from backprop_app.components.pickers import data_field, model_field
+from backprop_app.components.plan_card import blocked_reason, plan_card, runs_on, start_bar, start_button
+from backprop_app.layout import Twin, shell
+from backprop_app.states.train import TrainState
+
+_PLAN = TrainState.plan
+_CHOICE = TrainState.choice
+_STEPS = (
+    ("Train", "The loss appears here while it falls. Stop at any time, nothing is lost."),
+    ("Find it on disk", "The adapter is a PEFT folder with tokenizer, ready for any tool that reads LoRA."),
+    ("Use your own data", "One conversation per row, in a JSONL file. The plan adapts to it."),
+)
+
+
+def train_page() -> rx.Component:
+    """Return the page at `/`."""
+    return shell(
+        rx.cond(TrainState.is_first, _first_run(), _form()),
+        start_bar(),
+        active="Train",
+        twin=Twin(TrainState.command_head, TrainState.command_rest, TrainState.python),
+        has_bar=True,
+    )
+
+
+def _form() -> rx.Component:
+    choices = rx.el.section(
+        model_field(),
+        data_field(),
+        rx.el.div(_preset(), _length(), class_name="grid pair stack"),
+        class_name="panel p col g4",
+        aria_label="Choices",
+    )
+    left = rx.el.div(choices, _derived(), class_name="col g4")
+    return rx.fragment(
+        page_head("Train", "Two choices. Everything else is worked out and shown."),
+        rx.el.div(left, plan_card(), class_name="grid two"),
+    )
+
+
+def _preset() -> rx.Component:
+    choices = (("quality", "Quality"), ("fast", "Fast"), ("auto", "Auto"))
+    return rx.el.div(
+        rx.el.span("Preset", class_name="label"),
+        segmented(
+            "Preset", _CHOICE.preset, choices, lambda key: TrainState.set_field("lora_preset", key), full=True
+        ),
+        rx.el.div(_CHOICE.preset_note, class_name="help"),
+        class_name="field",
+    )
+
+
+def _length() -> rx.Component:
+    error = TrainState.errors.get("steps", TrainState.errors.get("epochs", ""))
+    return rx.el.div(
+        rx.el.span("Length of training", class_name="label", id="label-length"),
+        rx.el.div(
+            rx.el.div(
+                rx.el.input(
+                    default_value=_CHOICE.amount,
+                    key=_CHOICE.amount_key,
+                    input_mode="decimal",
+                    aria_labelledby="label-length",
+                    on_change=lambda value: TrainState.set_field(_CHOICE.amount_kind, value).debounce(300),
+                    max_length=12,
+                ),
+                class_name=rx.cond(error != "", "inp bad", "inp"),
+            ),
+            segmented(
+                "Counted in",
+                _CHOICE.amount_kind,
+                (("steps", "Steps"), ("epochs", "Passes")),
+                TrainState.choose_length,
+            ),
+            class_name="row",
+        ),
+        field_error(error),
+        class_name="field",
+    )
+
+
+def _derived() -> rx.Component:
+    return panel(
+        "Worked out for this run",
+        rx.el.div(
+            rx.foreach(TrainState.derived, _derived_row),
+            rx.el.button(
+                rx.el.span(
+                    rx.cond(TrainState.shows_advanced, icon("down"), icon("right")),
+                    "Advanced",
+                    class_name="row m",
+                ),
+                rx.el.span(TrainState.advanced_text, class_name="sm t3"),
+                type="button",
+                class_name="adv row sp",
+                aria_expanded=rx.cond(TrainState.shows_advanced, "true", "false"),
+                on_click=TrainState.toggle_advanced,
+            ),
+            rx.cond(
+                TrainState.shows_advanced,
+                rx.el.div(rx.foreach(TrainState.advanced, _advanced_field), class_name="adv-form"),
+                rx.fragment(),
+            ),
+            class_name="ders",
+        ),
+        aside="select a value to see why",
+    )
+
+
+def _derived_row(item: Any) -> rx.Component:
+    is_open = TrainState.open_why == item.field
+    return rx.el.div(
+        rx.el.button(
+            rx.el.span(item.label, class_name="t2"),
+            rx.el.span(item.value, " ", rx.el.span(item.aside, class_name="t3 n"), class_name="m num"),
+            rx.el.span(item.reason, class_name="w"),
+            type="button",
+            class_name="der",
+            aria_expanded=rx.cond(is_open, "true", "false"),
+            on_click=TrainState.toggle_why(item.field),
+        ),
+        rx.cond(is_open, rx.el.div(item.detail, class_name="why"), rx.fragment()),
+    )
+
+
+def _advanced_field(item: Any) -> rx.Component:
+    change = TrainState.set_field
+    control = rx.cond(
+        item.choices.length() > 0,
+        rx.el.select(
+            rx.foreach(item.choices, lambda choice: rx.el.option(choice, value=choice)),
+            value=item.value,
+            on_change=lambda value: change(item.name, value),
+            aria_label=item.label,
+        ),
+        rx.el.input(
+            default_value=item.value,
+            key=item.key,
+            on_change=lambda value: change(item.name, value).debounce(300),
+            aria_label=item.label,
+            max_length=4096,
+        ),
+    )
+    below = rx.cond(
+        item.changed,
+        rx.el.div(
+            rx.el.span("Rule: ", item.rule),
+            rx.el.button(
+                "Use the rule", type="button", class_name="link", on_click=TrainState.reset_field(item.name)
+            ),
+            class_name="help row sp",
+        ),
+        rx.el.div(item.help, class_name="help"),
+    )
+    return rx.el.div(
+        rx.el.span(item.label, class_name="label"),
+        rx.el.div(
+            control,
+            rx.cond(item.changed, rx.el.span("changed", class_name="chip"), rx.fragment()),
+            class_name=rx.cond(item.error != "", "inp bad", "inp"),
+        ),
+        rx.cond(item.error != "", field_error(item.error), below),
+        class_name="field",
+    )
+
+
+def _first_run() -> rx.Component:
+    figures = rx.el.div(
+        rx.el.div(
+            rx.el.div(_PLAN.time_label, class_name="lab"),
+            rx.el.div(_PLAN.time_hero, rx.el.small(_PLAN.steps_note), class_name="hero"),
+        ),
+        rx.el.div(
+            rx.el.div("Peak memory", class_name="lab"),
+            rx.el.div(_PLAN.peak, rx.el.small(_PLAN.free), class_name="fig"),
+            class_name="r",
+        ),
+        class_name="row sp end split",
+    )
+    checks = rx.el.div(
+        rx.cond(_PLAN.pill_tone == "ok", _check("fits"), rx.fragment()),
+        rx.cond(_PLAN.data_checked != "", _check(_PLAN.data_checked), rx.fragment()),
+        rx.cond(_PLAN.disk != "", _check(_PLAN.disk), rx.fragment()),
+        class_name="row g4 wrap sm t2 mt3",
+    )
+    choices = rx.el.section(
+        rx.el.div(model_field(), data_field(), class_name="grid pair stack"),
+        figures,
+        checks,
+        start_button(css="btn pri big full hide-p mt4"),
+        blocked_reason(),
+        rx.el.div(
+            runs_on(),
+            rx.el.button("All settings", type="button", class_name="link", on_click=TrainState.leave_first),
+            class_name="row sp sm t2 mt3",
+        ),
+        class_name="panel p",
+        aria_label="First run",
+    )
+    steps = [
+        rx.el.div(
+            rx.el.span(number, class_name="sm m no"),
+            rx.el.div(rx.el.div(title, class_name="m"), rx.el.div(text, class_name="sm t2")),
+            class_name="row g3 top",
+        )
+        for number, (title, text) in enumerate(_STEPS, start=1)
+    ]
+    what = panel("What will happen", rx.el.div(*steps, class_name="steps"), bare=True)
+    return rx.fragment(
+        page_head(
+            "Train your first model",
+            "A small model and five example chats are ready. No GPU is needed for this one.",
+        ),
+        rx.el.div(rx.el.div(choices, what, class_name="col g4"), machine_card(), class_name="grid two first"),
+    )
+
+
+def _check(text: Any) -> rx.Component:
+    return rx.el.span(rx.el.span(icon("check", "s"), class_name="ok"), text, class_name="row g6")

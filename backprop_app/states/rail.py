@@ -1,0 +1,74 @@
+"""The live rail of every page: the run that works or the last one, the machine, the event log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import reflex as rx
+
+from backprop_app.feed import FRAME_S, Frame, Rows, RunFeed
+from backprop_app.runtime import Runtime, current
+from backprop_app.states.assign import assign
+from backprop_app.views.events import EventItem, newest_first
+from backprop_app.views.machine import MachineView, Pair, machine_pairs, machine_view
+from backprop_app.views.runs import RunView, run_view
+from backprop_core.version import __version__
+
+_EVENTS_SHOWN = 10
+
+
+class RailState(rx.State):
+    """What the rail shows. Rebuilt from a snapshot at every page load."""
+
+    version: str = ""
+    run: RunView = RunView()
+    rows: Rows = []
+    events: list[EventItem] = []
+    machine: MachineView = MachineView()
+    machine_pairs: list[Pair] = []
+    queue_text: str = ""
+    total: int = 0
+
+    @rx.event(background=True)
+    async def watch(self) -> None:
+        """Keep the rail live until the page is left."""
+        runtime = current()
+        feed: RunFeed | None = None
+        while True:
+            overview = runtime.follower.overview
+            shown = overview.active or overview.last
+            if shown is not None and (feed is None or feed.run_id != shown.run_id):
+                feed = RunFeed(runtime.follower, shown.run_id)
+            frame = await feed.next() if feed else None
+            async with self:
+                self._show(runtime, frame)
+            await asyncio.sleep(FRAME_S)
+            await runtime.follower.wait_for_change(_until_next_second())
+
+    def _show(self, runtime: Runtime, frame: Frame | None) -> None:
+        overview = runtime.follower.overview
+        now = runtime.now()
+        sample = runtime.sampler.latest()
+        assign(
+            self,
+            version=__version__,
+            total=overview.total,
+            queue_text=f"{overview.queued} waiting" if overview.queued else "queue empty",
+            machine=machine_view(sample),
+            machine_pairs=machine_pairs(sample),
+        )
+        if frame is not None:
+            assign(self, run=run_view(frame.state, frame.smooth_loss, now))
+            if frame.rows:
+                self.rows = frame.rows
+        if frame is None or frame.has_new_events:
+            events = frame.events if frame else ()
+            name = frame.state.name if frame else ""
+            if frame is not None or not self.events:
+                lines = newest_first(events, name, runtime.notes, now.tzinfo, _EVENTS_SHOWN)
+                assign(self, events=lines)
+
+
+def _until_next_second() -> float:
+    return max(0.05, 1.0 - time.monotonic() % 1.0)
