@@ -39,7 +39,14 @@ def option(
         basic: whether the page shows it outside the Advanced panel.
         limits: pydantic limits: `ge`, `gt`, `le`, `lt`, `max_length`.
     """
-    face: dict[str, Any] = {"label": label, "section": section, "flag": flag, "short": short, "env": env, "basic": basic}
+    face: dict[str, Any] = {
+        "label": label,
+        "section": section,
+        "flag": flag,
+        "short": short,
+        "env": env,
+        "basic": basic,
+    }
     return Field(default, description=description, json_schema_extra={"face": face}, **limits)
 
 

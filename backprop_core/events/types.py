@@ -16,7 +16,7 @@ from backprop_core.errors import ErrorRecord
 
 JOURNAL_VERSION: Final = 1
 
-Phase = Literal["waiting", "downloading", "loading", "tokenizing", "training", "saving"]
+Phase = Literal["waiting", "downloading", "loading", "tokenizing", "training", "saving", "exporting", "registering"]
 
 
 class Body(BaseModel):

@@ -37,6 +37,7 @@ class Watch:
     """A worker under the eyes of the scheduler; `pid` is set when this process launched it."""
 
     run_id: str
+    kind: str
     pid: int | None = None
     launched_at: float = 0.0
     signalled_at: float | None = field(default=None)
@@ -62,14 +63,16 @@ def drain(ws: Workspace) -> None:
         states = queue.refresh_active(ws)
         for state in states:
             if state.status in ACTIVE and state.run_id not in watches and _is_ours(state):
-                watches[state.run_id] = Watch(state.run_id)
+                watches[state.run_id] = Watch(state.run_id, state.kind)
         for watch in list(watches.values()):
             if not _look_after(ws, watch):
                 del watches[watch.run_id]
         waiting = [state for state in states if state.status == "queued"]
-        if waiting and not _launching(ws, watches) and platform.lock_is_free(ws.slot_lock):
-            launch(ws, waiting[0], watches)
-        elif not waiting and not watches:
+        for kind in ("train", "export"):
+            candidates = [state for state in waiting if state.kind == kind]
+            if candidates and _is_free(ws, kind, watches):
+                launch(ws, candidates[0], watches)
+        if not waiting and not watches:
             return
         time.sleep(_POLL_S)
 
@@ -85,7 +88,7 @@ def launch(ws: Workspace, state: RunState, watches: dict[str, Watch]) -> None:
         index.mark_lost(ws.database, state.run_id, explain_exit(1, str(error)), ws.now())
         return
     log.info("launched run %s as process %d", state.run_id, pid)
-    watches[state.run_id] = Watch(state.run_id, pid, time.monotonic())
+    watches[state.run_id] = Watch(state.run_id, state.kind, pid, time.monotonic())
 
 
 def _look_after(ws: Workspace, watch: Watch) -> bool:
@@ -121,17 +124,20 @@ def _enforce_stop(ws: Workspace, state: RunState, watch: Watch) -> None:
         queue.signal_worker(state, force=True)
 
 
-def _launching(ws: Workspace, watches: dict[str, Watch]) -> bool:
-    """Return whether a worker that was started has not taken the slot yet."""
+def _is_free(ws: Workspace, kind: str, watches: dict[str, Watch]) -> bool:
+    """Return whether the next job of a kind may start.
+
+    Training waits for the card, which a program outside may hold; exports use the processor alone and
+    go one at a time beside it. A worker that was started counts until its slot is seen taken.
+    """
+    if kind == "export":
+        return not any(watch.kind == "export" for watch in watches.values())
     for watch in watches.values():
         row = ws.database.get(watch.run_id)
-        if (
-            row
-            and row.state.status == "starting"
-            and time.monotonic() - watch.launched_at < _START_DEADLINE_S
-        ):
-            return True
-    return False
+        is_starting = row is not None and row.state.status == "starting"
+        if watch.kind == "train" and is_starting and time.monotonic() - watch.launched_at < _START_DEADLINE_S:
+            return False
+    return platform.lock_is_free(ws.slot_lock)
 
 
 def _is_ours(state: RunState) -> bool:

@@ -12,24 +12,34 @@ from pathlib import Path
 import orjson
 
 from backprop_core import files, platform
-from backprop_core.config.resolve import Resolved
 from backprop_core.errors import ErrorRecord, StateError
 from backprop_core.events.journal import JournalReader
 from backprop_core.runs.database import Database, Row
 from backprop_core.runs.projection import ACTIVE, RunState, apply_all, settle
-from backprop_core.runs.store import RunFolder, RunInfo, list_folders
+from backprop_core.runs.store import RunFolder, list_folders
 
 
-def first_state(folder: RunFolder, resolved: Resolved, info: RunInfo) -> RunState:
-    """Return the state of a run before its first event."""
+def first_state(folder: RunFolder) -> RunState:
+    """Return the state of a run before its first event.
+
+    Raises:
+        StateError: STATE_CHECKPOINT_INVALID when its folder is damaged.
+    """
+    info = folder.info()
+    if info.kind == "export":
+        export = folder.export_spec()
+        model, dataset = export.base_model or export.source, ""
+    else:
+        spec = folder.spec()
+        model, dataset = spec.model, spec.dataset
     return RunState(
         run_id=info.run_id,
         folder=str(folder.path),
         name=info.name,
         kind=info.kind,
         source=info.source,
-        model=resolved.spec.model,
-        dataset=resolved.spec.dataset,
+        model=model,
+        dataset=dataset,
         created_at=info.created_at,
     )
 
@@ -78,16 +88,15 @@ def rebuild(database: Database, roots: Iterable[Path], now: str) -> int:
     added = 0
     for folder in (folder for root in roots for folder in list_folders(root)):
         try:
-            info, spec, origins = folder.info(), folder.spec(), folder.origins()
+            state = first_state(folder)
         except StateError:
             continue
-        if database.get(info.run_id) is not None:
+        if database.get(state.run_id) is not None:
             continue
-        state = first_state(folder, Resolved(spec, origins), info)
         if folder.journal_path.exists():
             state = state.model_copy(update={"status": "starting"})
         else:
-            state = state.model_copy(update={"status": "interrupted", "ended_at": info.created_at})
+            state = state.model_copy(update={"status": "interrupted", "ended_at": state.created_at})
         database.insert(state)
         refresh(database, Row(state, 0), now)
         added += 1

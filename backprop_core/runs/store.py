@@ -1,6 +1,6 @@
 """The folder of a run: what lies where, and how it is created and steered.
 
-    spec.json       what to do, frozen, with the origin of each value
+    spec.json       what to do, frozen; for a training run with the origin of each value
     run.json        who asked for it, from which face, where the result is published
     events.jsonl    the journal, the truth about the run
     control.json    the newest wish of the user: stop, pause, continue
@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backprop_core import files, platform
+from backprop_core.config.exports import ExportSpec
 from backprop_core.config.resolve import Origin, Resolved
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import InputError, StateError
@@ -30,6 +31,7 @@ SCHEMA_VERSION: Final = 1
 RUN_ID_FILE: Final = "run_id"
 
 RunSource = Literal["page", "cli", "python"]
+RunKind = Literal["train", "export"]
 Request = Literal["stop", "pause", "continue"]
 
 _T = TypeVar("_T")
@@ -51,7 +53,7 @@ class RunInfo(BaseModel):
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
-    kind: Literal["train"] = "train"
+    kind: RunKind = "train"
     name: str
     source: RunSource
     created_at: str
@@ -94,6 +96,14 @@ class RunFolder:
             StateError: STATE_CHECKPOINT_INVALID when `spec.json` is damaged.
         """
         return self._read(self.spec_path, lambda value: TrainSpec.model_validate(value["spec"]))
+
+    def export_spec(self) -> ExportSpec:
+        """Return what an export job does.
+
+        Raises:
+            StateError: STATE_CHECKPOINT_INVALID when `spec.json` is damaged.
+        """
+        return self._read(self.spec_path, lambda value: ExportSpec.model_validate(value["spec"]))
 
     def origins(self) -> dict[str, Origin]:
         """Return where each value of the spec came from."""
@@ -139,25 +149,30 @@ class RunFolder:
 def create_run(
     root: Path, resolved: Resolved, info: RunInfo, plan: Mapping[str, Any] | None = None
 ) -> RunFolder:
-    """Create the folder of a run below `root`, whole or not at all.
+    """Create the folder of a training run below `root`, whole or not at all.
 
     Args:
         root: the folder `runs`; created when missing.
         plan: what was forecast, kept beside the spec for the comparison with reality.
     """
+    origins = {
+        name: {"source": origin.source, "note": origin.note} for name, origin in resolved.origins.items()
+    }
+    return _create(
+        root, info, {"spec": resolved.spec.model_dump(), "origins": origins, "plan": dict(plan or {})}
+    )
+
+
+def create_export(root: Path, spec: ExportSpec, info: RunInfo) -> RunFolder:
+    """Create the folder of an export job below `root`, whole or not at all."""
+    return _create(root, info, {"spec": spec.model_dump()})
+
+
+def _create(root: Path, info: RunInfo, content: Mapping[str, Any]) -> RunFolder:
     root.mkdir(parents=True, exist_ok=True)
     staged = root / f"{info.run_id}.partial"
     staged.mkdir(mode=0o700)
-    spec = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": info.kind,
-        "spec": resolved.spec.model_dump(),
-        "origins": {
-            name: {"source": origin.source, "note": origin.note} for name, origin in resolved.origins.items()
-        },
-        "plan": dict(plan or {}),
-    }
-    files.write_json(staged / "spec.json", spec)
+    files.write_json(staged / "spec.json", {"schema_version": SCHEMA_VERSION, "kind": info.kind, **content})
     files.write_json(staged / "run.json", info.model_dump())
     final = root / info.run_id
     platform.replace(staged, final)

@@ -126,8 +126,8 @@ def start(
     if start_key is not None and (known := ws.database.run_for_key(start_key)) is not None:
         row = ws.database.find(known)
         return StartedRun(known, RunFolder(Path(row.state.folder)), plan)
-    folder, info = _create(ws, resolved, plan, source, is_detached=True)
-    run_id = queue.submit(ws, first_state(folder, resolved, info), start_key=start_key)
+    folder = _create(ws, resolved, plan, source, is_detached=True)
+    run_id = queue.submit(ws, first_state(folder), start_key=start_key)
     return StartedRun(run_id, folder, plan)
 
 
@@ -140,14 +140,13 @@ def prepare_in_process(ws: Workspace, own: Iterable[Layer]) -> StartedRun:
         BackpropagateError: the first problem of the draft; nothing was created.
     """
     resolved, plan = _require(draft(ws, own, source="python"))
-    folder, info = _create(ws, resolved, plan, "python", is_detached=False)
-    return StartedRun(info.run_id, folder, plan)
+    folder = _create(ws, resolved, plan, "python", is_detached=False)
+    return StartedRun(folder.path.name, folder, plan)
 
 
 def register_in_process(ws: Workspace, started: StartedRun) -> None:
     """List an in-process run in the index; called once its lock is held."""
-    info, spec, origins = started.folder.info(), started.folder.spec(), started.folder.origins()
-    state = first_state(started.folder, Resolved(spec, origins), info)
+    state = first_state(started.folder)
     ws.database.insert(state.model_copy(update={"status": "starting"}))
     remember_root(ws.roots_file, started.folder.path.parent)
     queue.refresh_run(ws, Row(state, 0))
@@ -208,7 +207,7 @@ def _check_places(ws: Workspace, spec: TrainSpec, source: RunSource) -> None:
 
 def _create(
     ws: Workspace, resolved: Resolved, plan: Plan, source: RunSource, *, is_detached: bool
-) -> tuple[RunFolder, RunInfo]:
+) -> RunFolder:
     spec = resolved.spec
     output = Path(spec.output_dir)
     is_page = source == "page"
@@ -225,4 +224,4 @@ def _create(
         history_dir=None if is_page else str(output),
     )
     forecast = {"peak_bytes": plan.peak_bytes, "time_s": plan.time_s, "disk_bytes": plan.disk_bytes}
-    return create_run(output / "runs", resolved, info, forecast), info
+    return create_run(output / "runs", resolved, info, forecast)

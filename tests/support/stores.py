@@ -87,7 +87,7 @@ def make_run(ws: Workspace, *, name: str = "plain", steps: int = 5, is_detached:
         version="test",
     )
     folder = create_run(ws.settings.sandbox_root / "runs", resolved, info)
-    return first_state(folder, resolved, info)
+    return first_state(folder)
 
 
 def submit_run(ws: Workspace, **options: object) -> str:
