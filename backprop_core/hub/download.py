@@ -53,6 +53,7 @@ def resolve_model(
         DependencyError: DEP_MODEL_LOAD_FAILED when it cannot be fetched or is refused, with the cause.
         RunError: RUNTIME_DISK_FULL.
     """
+    cache_dir = cache_dir.absolute()
     understood = understand(name)
     if understood.kind == "folder":
         return _folder(understood.value)

@@ -65,6 +65,7 @@ def fetch_tutorial_model(
         DependencyError: DEP_MODEL_LOAD_FAILED when it cannot be fetched or is not the pinned file.
         RunError: RUNTIME_DISK_FULL.
     """
+    cache_dir = cache_dir.absolute()
     target = cache_dir / TUTORIAL_MODEL
     if _is_ready(target):
         return target

