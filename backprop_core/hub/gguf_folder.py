@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backprop_core import files
 from backprop_core.errors import InputError
 from backprop_core.hub import gguf_tokenizer
+from backprop_core.hub.gguf_guard import check_header
 from backprop_core.hub.gguf_rope import ROPE_FACTORS, half_split_rows, llama3_scaling
 from backprop_core.hub.tensors import PlannedTensor, write_bfloat16
 
@@ -79,6 +80,7 @@ def _open(source: Path) -> tuple[dict[str, Any], GGUFReader]:
     from gguf import GGUFReader
 
     try:
+        check_header(source)
         reader = GGUFReader(source)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError, UnicodeDecodeError) as error:
