@@ -6,6 +6,7 @@ The engine knows no database, no workspace and no page.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from backprop_core.ports import Clock, SystemClock
 from backprop_core.runs.store import RunFolder, RunInfo
 
 _PROGRESS_EVERY_S = 0.5
+# Who only looks whether a run is worked on holds its lock for an instant.
+_LOCK_WAIT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -50,7 +53,6 @@ class RunContext:
     """
 
     folder: RunFolder
-    spec: TrainSpec
     info: RunInfo
     journal: JournalWriter
     clock: Clock
@@ -59,6 +61,11 @@ class RunContext:
     slot_path: Path
     control: ControlWatch
     position: Position = field(default_factory=Position)
+
+    @functools.cached_property
+    def spec(self) -> TrainSpec:
+        """What a training run does."""
+        return self.folder.spec()
 
     def phase(self, phase: Phase, detail: str = "") -> PhaseReporter:
         """Announce what is done now; the reporter takes its progress.
@@ -130,7 +137,7 @@ def open_run(
     info = folder.info()
     if launch_id is not None and launch_id != info.launch_id:
         raise StateError("STATE_RUN_LOCKED", f"The run {info.run_id} waits for another launch than this one.")
-    if not lock.acquire():
+    if not lock.acquire(wait_s=_LOCK_WAIT_S):
         raise StateError(
             "STATE_RUN_LOCKED", f"The process {lock.holder_pid()} is working on the run {info.run_id}."
         )
@@ -138,7 +145,6 @@ def open_run(
         with JournalWriter(folder.journal_path, clock) as journal:
             yield RunContext(
                 folder=folder,
-                spec=folder.spec(),
                 info=info,
                 journal=journal,
                 clock=clock,

@@ -9,17 +9,14 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from backprop_core import platform
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.control import AttemptEnded
 from backprop_core.engine.failures import classify
+from backprop_core.engine.outcome import Outcome
 from backprop_core.errors import BackpropagateError
 from backprop_core.events.types import RunCompleted, RunFailed, RunInterrupted, RunStarted, RunStopped
-
-if TYPE_CHECKING:
-    from backprop_core.engine.run_sft import Outcome
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +51,13 @@ def execute(context: RunContext) -> None:
 
 @contextlib.contextmanager
 def _device_slot(context: RunContext) -> Iterator[None]:
-    """Hold the device's lock; while another run has it, say so and keep listening."""
+    """Hold the device's lock; while another run has it, say so and keep listening.
+
+    An export works on the processor alone and waits for nobody.
+    """
+    if context.info.kind == "export":
+        yield
+        return
     slot = platform.FileLock(context.slot_path)
     if not slot.acquire():
         context.phase("waiting", "another run is using the device")
@@ -68,30 +71,35 @@ def _device_slot(context: RunContext) -> Iterator[None]:
 
 
 def _announce(context: RunContext) -> None:
-    from backprop_core.engine.devices import library_versions, select_device
+    device, versions = "", {}
+    if context.info.kind == "train":
+        from backprop_core.engine.devices import library_versions, select_device
 
-    try:
-        device = select_device(context.spec.device).name
-    except BackpropagateError:
-        device = ""
+        versions = library_versions()
+        with contextlib.suppress(BackpropagateError):
+            device = select_device(context.spec.device).name
     context.journal.append(
         RunStarted(
             attempt=context.attempt,
             pid=os.getpid(),
             process_token=platform.process_start_token(os.getpid()),
             device=device,
-            versions=library_versions(),
+            versions=versions,
         )
     )
     context.control.check()
 
 
 def _recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
-    """Return the recipe of the run's kind; importing it loads the training libraries."""
+    """Return the recipe of the run's kind; importing that of training loads its libraries."""
+    if context.info.kind == "export":
+        from backprop_core.engine.run_export import run_export
+
+        return run_export
     context.phase("loading", "training libraries")
     from backprop_core.engine.run_sft import run_sft
 
-    return {"train": run_sft}[context.info.kind]
+    return run_sft
 
 
 def _say_end(context: RunContext, how: str, artifact: str, reason: str, began: float) -> None:

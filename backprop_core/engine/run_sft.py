@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from backprop_core.engine.adapters import add_adapter
 from backprop_core.engine.artifacts import save_adapter
@@ -13,20 +12,13 @@ from backprop_core.engine.choices import choose
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.devices import Device, select_device
 from backprop_core.engine.loading import count_parameters, fetch_base, load_model
+from backprop_core.engine.outcome import Outcome
 from backprop_core.engine.sampling import RowOrder
 from backprop_core.engine.schedules import learning_rate_factor, warmup_steps
 from backprop_core.engine.tokenizing import TrainingData, read_training_data
 from backprop_core.engine.trainer import RunTrainer, StepBatches, training_arguments
 from backprop_core.events.types import TrainingPlanned
 from backprop_core.planning.records import Choices
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the recipe ended; `artifact` is relative to the run, empty when nothing was saved."""
-
-    how: Literal["completed", "stopped", "interrupted"]
-    artifact: str
 
 
 def run_sft(context: RunContext) -> Outcome:
