@@ -6,7 +6,7 @@ Everything that can be wrong is found here, with a code, before anything is crea
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from backprop_core.config.resolve import (
 )
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import CATALOGUE, BackpropagateError, error_from_record
+from backprop_core.hub.names import understand
 from backprop_core.jobs import queue
 from backprop_core.planning.plan import effective_spec, make_plan
 from backprop_core.planning.records import Plan
@@ -92,11 +93,9 @@ def draft(ws: Workspace, own: Iterable[Layer], *, source: RunSource, memo: Memo 
     if problems:
         return Draft(None, None, tuple(problems))
     resolved = _with_places(ws, resolve_train(layers), source)
-    try:
-        _check_places(ws, resolved.spec, source)
-    except BackpropagateError as error:
-        field = "dataset" if error.code == "SANDBOX_PATH_OUTSIDE" else "output_dir"
-        return Draft(resolved, None, (problem_at(field, error),))
+    misplaced = _misplaced(ws, resolved.spec, source)
+    if misplaced:
+        return Draft(resolved, None, misplaced)
     facts, found = gather_facts(ws, resolved.spec, memo or Memo())
     plan = make_plan(resolved.spec, facts)
     seen = {problem.field for problem in found}
@@ -196,13 +195,29 @@ def _with_places(ws: Workspace, resolved: Resolved, source: RunSource) -> Resolv
     return Resolved(spec.model_copy(update=changes), resolved.origins)
 
 
-def _check_places(ws: Workspace, spec: TrainSpec, source: RunSource) -> None:
+def _misplaced(ws: Workspace, spec: TrainSpec, source: RunSource) -> tuple[FieldProblem, ...]:
+    """Return the paths that this face may not read or write, each at its field."""
+    checks: dict[str, Callable[[], object]] = {}
     if source == "page":
-        ws.sandbox.prepare()
+        checks["output_dir"] = ws.sandbox.prepare
         if spec.dataset:
-            check_readable(ws, Path(spec.dataset))
+            checks["dataset"] = lambda: check_readable(ws, Path(spec.dataset))
+        checks["model"] = lambda: _check_model(ws, spec.model)
     else:
-        check_publish_target(Path(spec.output_dir) / PUBLISHED_ADAPTER)
+        checks["output_dir"] = lambda: check_publish_target(Path(spec.output_dir) / PUBLISHED_ADAPTER)
+    problems = []
+    for field, check in checks.items():
+        try:
+            check()
+        except BackpropagateError as error:
+            problems.append(problem_at(field, error))
+    return tuple(problems)
+
+
+def _check_model(ws: Workspace, name: str) -> None:
+    """Refuse model folders and files that the page may not read."""
+    if understand(name).kind != "hub":
+        check_readable(ws, Path(name).expanduser())
 
 
 def _create(
