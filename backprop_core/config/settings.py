@@ -70,8 +70,7 @@ def load_settings(
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     values: dict[str, Any] = {_VARIABLES[key]: text for key, text in environ.items() if key in _VARIABLES}
     origins = {name: Origin("default") for name in Settings.model_fields}
-    home = Path(given.get("home") or values.get("home") or Settings.model_fields["home"].default)
-    home = Path(os.path.abspath(home.expanduser()))  # noqa: PTH100 - links in the home stay as the user named them
+    home = find_home(environ, given.get("home"))
     from_file = _file_values(home / "config.toml")
     origins.update({name: Origin("config", str(home / "config.toml")) for name in from_file})
     origins.update({name: Origin("environment", f"{ENV_PREFIX}{name}".upper()) for name in values})
@@ -87,6 +86,14 @@ def load_settings(
             f"{name.replace('__', '.')} cannot be {str(detail['input'])[:80]!r}: {detail['msg']}.",
         ) from error
     return settings, origins
+
+
+def find_home(environ: Mapping[str, str] | None = None, given: Path | str | None = None) -> Path:
+    """Return the folder of the store as an absolute path, without reading `config.toml` in it."""
+    environ = os.environ if environ is None else environ
+    named = given or environ.get(f"{ENV_PREFIX}HOME") or Settings.model_fields["home"].default
+    home = Path(named).expanduser()
+    return Path(os.path.abspath(home))  # noqa: PTH100 - links in the home stay as the user named them
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[ConfigError]:

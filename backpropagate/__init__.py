@@ -1,0 +1,71 @@
+"""The front door: three lines of Python, or the `backprop` command.
+
+Importing it loads nothing heavy; each public name is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+from backprop_core.version import __version__
+
+if TYPE_CHECKING:
+    from backprop_core.config.settings import Settings
+    from backprop_core.errors import (
+        BackpropagateError,
+        ConfigError,
+        DependencyError,
+        InputError,
+        InternalError,
+        RunError,
+        StateError,
+    )
+    from backpropagate.callback import TrainingCallback
+    from backpropagate.installation import get_settings
+    from backpropagate.results import RunResult
+    from backpropagate.trainer import Trainer
+
+__all__ = [
+    "BackpropagateError",
+    "ConfigError",
+    "DependencyError",
+    "InputError",
+    "InternalError",
+    "RunError",
+    "RunResult",
+    "Settings",
+    "StateError",
+    "Trainer",
+    "TrainingCallback",
+    "__version__",
+    "get_settings",
+]
+
+_HOMES: Final = {
+    "Trainer": "backpropagate.trainer",
+    "TrainingCallback": "backpropagate.callback",
+    "RunResult": "backpropagate.results",
+    "get_settings": "backpropagate.installation",
+    "Settings": "backprop_core.config.settings",
+    "BackpropagateError": "backprop_core.errors",
+    "ConfigError": "backprop_core.errors",
+    "DependencyError": "backprop_core.errors",
+    "InputError": "backprop_core.errors",
+    "InternalError": "backprop_core.errors",
+    "RunError": "backprop_core.errors",
+    "StateError": "backprop_core.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a public name from the module where it lives."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,120 @@
+"""Follows a run until it ends, and turns Ctrl-C into what the command means by it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from backprop_core.errors import ExitCode, StateError, error_from_record
+from backprop_core.runs.projection import RunState
+from backprop_core.services import runs
+from backpropagate.cli.render import console
+from backpropagate.cli.views import View, view_for
+from backpropagate.progress import end_line
+
+if TYPE_CHECKING:
+    from backprop_core.workspace import Workspace
+
+_POLL_S: Final = 0.1
+
+
+class Interrupts:
+    """Counts how often the user pressed Ctrl-C; the third time it is a plain KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count while the block runs."""
+        before = signal.signal(signal.SIGINT, self._on_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 2:
+            raise KeyboardInterrupt
+
+
+def follow_own(ws: Workspace, run_id: str) -> ExitCode:
+    """Follow a run that this command started; Ctrl-C once stops it, twice ends it at once.
+
+    Raises:
+        BackpropagateError: the run failed or was lost.
+    """
+    interrupts = Interrupts()
+    with view_for(console(stderr=True)) as view, interrupts.counted():
+
+        def on_interrupt(count: int) -> bool:
+            _end_run(ws, run_id, view, force=count > 1)
+            return True
+
+        state = _follow(ws, run_id, view, interrupts, on_interrupt)
+    return exit_code_of(state, was_interrupted=interrupts.count > 0)
+
+
+def follow_other(ws: Workspace, run_id: str) -> ExitCode:
+    """Follow a run that somebody started; Ctrl-C ends the watching, not the run.
+
+    Raises:
+        BackpropagateError: the run failed or was lost.
+    """
+    interrupts = Interrupts()
+    with view_for(console(stderr=True)) as view, interrupts.counted():
+        state = _follow(ws, run_id, view, interrupts, lambda count: False)
+        if not state.is_terminal:
+            view.note("no longer watching; the run goes on")
+            return ExitCode.INTERRUPTED
+    return exit_code_of(state, was_interrupted=False)
+
+
+def exit_code_of(state: RunState, *, was_interrupted: bool) -> ExitCode:
+    """Say how a run ended and return the exit code for it.
+
+    Raises:
+        BackpropagateError: the run failed, or was lost without Ctrl-C.
+    """
+    from backpropagate.cli.render import talk
+
+    talk(end_line(state))
+    if was_interrupted and state.status != "completed":
+        return ExitCode.INTERRUPTED
+    if state.error is not None:
+        raise error_from_record(state.error)
+    return ExitCode.RUNTIME if state.status in {"failed", "interrupted"} else ExitCode.OK
+
+
+def _follow(
+    ws: Workspace, run_id: str, view: View, interrupts: Interrupts, on_interrupt: Callable[[int], bool]
+) -> RunState:
+    """Show a run until it ends or an interrupt says that it is enough; return its newest state."""
+    answered = 0
+    for state, events in runs.follow(ws, run_id):
+        view.show(state, events)
+        if interrupts.count > answered:
+            answered = interrupts.count
+            if not on_interrupt(answered):
+                return state
+        if not events:
+            time.sleep(_POLL_S)
+    return state
+
+
+def _end_run(ws: Workspace, run_id: str, view: View, *, force: bool) -> None:
+    try:
+        if force:
+            view.note("ending the run at once")
+            runs.kill(ws, run_id)
+        else:
+            view.note("stopping after this step, what it learned is saved; Ctrl-C again ends it at once")
+            runs.stop(ws, run_id)
+    except StateError as error:
+        # It has just ended by itself, or has no process yet that could be forced.
+        view.note(error.message)

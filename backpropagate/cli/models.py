@@ -1,0 +1,84 @@
+"""`backprop models`: the presets and what lies in the caches of this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from backpropagate.cli.root import command
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    group = typer.Typer(help="Base models: presets and the cache of this machine.", no_args_is_help=True)
+    command(group, "list")(list_models)
+    command(group, "download")(download)
+    command(group, "rm")(remove)
+    app.add_typer(group, name="models")
+
+
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """List the presets with their licences, then every model in the caches."""
+    from backprop_core import units
+    from backprop_core.config.presets import MODEL_PRESETS
+    from backprop_core.config.settings import load_settings
+    from backprop_core.hub.cache import cached_models
+    from backpropagate.cli.render import put, put_json, table
+
+    cached = cached_models(load_settings()[0].cache_dir)
+    here = {model.id: model for model in cached}
+    if as_json:
+        presets = [{**dataclasses.asdict(p), "is_cached": p.hub_id in here} for p in MODEL_PRESETS]
+        put_json("models", {"presets": presets, "cached": [dataclasses.asdict(model) for model in cached]})
+        return
+    rows = [
+        [
+            preset.key,
+            preset.hub_id,
+            preset.licence + (", gated" if preset.is_gated else ""),
+            units.compact(preset.parameters),
+            f"~{preset.vram_gb} GB" if preset.vram_gb else "CPU",
+            "cached" if preset.hub_id in here else "–",
+        ]
+        for preset in MODEL_PRESETS
+    ]
+    table(("PRESET", "MODEL", "LICENCE", "SIZE", "NEEDS", "HERE"), rows, numbers=("SIZE", "NEEDS"))
+    if cached:
+        put()
+        found = [[m.id, units.file_size(m.size_bytes), m.source, str(m.path)] for m in cached]
+        table(("CACHED", "SIZE", "FROM", "FOLDER"), found, numbers=("SIZE",))
+
+
+def download(name: Annotated[str, typer.Argument(metavar="NAME", help="Preset key or hub id.")]) -> None:
+    """Fetch a model into the cache, whole or not at all, and print its folder."""
+    from backprop_core.config.settings import load_settings
+    from backprop_core.hub.download import resolve_model
+    from backpropagate.cli.render import put
+    from backpropagate.cli.transfer import transfer_progress
+
+    with transfer_progress(name) as progress:
+        found = resolve_model(name, cache_dir=load_settings()[0].cache_dir, progress=progress)
+    put(str(found.path))
+
+
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Preset key or hub id.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """Remove a model from our cache. The cache that Hugging Face tools share is only read."""
+    from backprop_core import units
+    from backprop_core.config.settings import load_settings
+    from backprop_core.errors import ExitCode
+    from backprop_core.hub import cache
+    from backpropagate.cli.render import talk
+
+    folder = load_settings()[0].cache_dir
+    if not yes and not typer.confirm(f"Remove {name} from {folder}?", err=True):
+        talk("nothing was removed")
+        return ExitCode.USER
+    talk(f"{name} was removed, {units.file_size(cache.remove(name, folder))} are free again")
+    return ExitCode.OK

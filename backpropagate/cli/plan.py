@@ -1,0 +1,93 @@
+"""Shows a plan: what a run would do, need and derive, and what stands in its way."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from backprop_core import units
+from backprop_core.errors import CATALOGUE, BackpropagateError, ErrorRecord, ExitCode, error_from_record
+from backpropagate.cli.render import bar, pairs, put, put_json, table, talk
+
+if TYPE_CHECKING:
+    from backprop_core.config.resolve import FieldProblem
+    from backprop_core.planning.records import Plan
+    from backprop_core.services.training import Draft
+
+
+def show_draft(draft: Draft, *, as_json: bool) -> ExitCode:
+    """Print the plan of a draft.
+
+    Raises:
+        BackpropagateError: the first problem, when the run could not start; the others are printed.
+    """
+    if as_json:
+        put_json("plan", _as_json(draft))
+    elif draft.plan is not None:
+        _show(draft.plan)
+    for problem in draft.problems[1:]:
+        talk(f"[{problem.code}]: {problem.message}")
+    if draft.problems:
+        raise _error_of(draft.problems[0])
+    return ExitCode.OK
+
+
+def _show(plan: Plan) -> None:
+    pairs(_figures(plan))
+    if plan.components:
+        put()
+        peak = max(sum(part.bytes for part in plan.components), 1)
+        rows = [[part.label, units.gib(part.bytes), bar(part.bytes / peak)] for part in plan.components]
+        table(["Memory", "Peak", ""], rows, numbers=["Peak"])
+    put()
+    derived = [[item.label, f"{item.value}  {item.aside}".rstrip(), item.reason] for item in plan.derived]
+    table(["Derived", "Value", "Why"], derived)
+    if plan.suggestion is not None:
+        talk(f"suggestion: {plan.suggestion.text}")
+
+
+def _figures(plan: Plan) -> dict[str, str]:
+    figures = {"Device": f"{plan.device_name} ({plan.device}, {plan.precision})"}
+    figures["Steps"] = units.count(plan.steps) + (f", {plan.epochs:.2g} epochs" if plan.epochs else "")
+    if plan.tokens is not None:
+        about = "about " if plan.tokens_are_estimate else ""
+        share = f", {plan.supervised_share:.0%} carry loss" if plan.supervised_share is not None else ""
+        figures["Tokens"] = f"{about}{units.count(plan.tokens)}{share}"
+    if plan.peak_bytes is not None:
+        error = f" ± {units.gib(plan.peak_error_bytes)}" if plan.peak_error_bytes else ""
+        fits = {True: "fits", False: "does not fit", None: ""}[plan.fits]
+        figures["Memory"] = (
+            f"{units.gib(plan.peak_bytes)}{error} of {units.gib(plan.free_bytes)} free, {fits}"
+        )
+    figures["Time"] = (
+        f"{units.duration(plan.time_s)}, {plan.time_source}"
+        if plan.time_s is not None
+        else "known after the first steps"
+    )
+    if plan.disk_bytes is not None:
+        free = f" of {units.file_size(plan.disk_free_bytes)} free" if plan.disk_free_bytes is not None else ""
+        figures["Disk"] = f"{units.file_size(plan.disk_bytes)}{free}"
+    if plan.download_bytes:
+        figures["Download"] = units.file_size(plan.download_bytes)
+    return figures
+
+
+def _as_json(draft: Draft) -> dict[str, Any]:
+    return {
+        "can_start": draft.can_start,
+        "problems": [dataclasses.asdict(problem) for problem in draft.problems],
+        "spec": draft.resolved.spec.model_dump() if draft.resolved else None,
+        "plan": dataclasses.asdict(draft.plan) if draft.plan else None,
+    }
+
+
+def _error_of(problem: FieldProblem) -> BackpropagateError:
+    kind = CATALOGUE[problem.code]
+    record = ErrorRecord(
+        code=problem.code,
+        message=problem.message,
+        hint=problem.hint or kind.hint,
+        retryable=kind.retryable,
+        details={"field": problem.field},
+    )
+    return error_from_record(record)

@@ -1,0 +1,100 @@
+"""How a run looks in a list, alone, and beside another one. Draws, asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from backprop_core import units
+from backprop_core.events.types import Event
+from backprop_core.runs.projection import RunState
+from backprop_core.runs.series import Point, thin
+from backprop_core.services.runs import RunDetail
+from backpropagate.cli.render import pairs, put, shown, sparkline, table
+from backpropagate.progress import event_line, phase_line
+
+LIST_COLUMNS: Final = ("ID", "STATUS", "NAME", "MODEL", "STEP", "LOSS", "TIME", "CREATED")
+LIST_NUMBERS: Final = ("STEP", "LOSS", "TIME")
+
+_SPARK_POINTS: Final = 60
+_RESULTS: Final = ("status", "step", "first_loss", "loss", "eval_loss", "seconds", "tokens", "device")
+
+
+def list_row(state: RunState) -> list[str]:
+    """Return the row of a run in a list."""
+    steps = f"{units.count(state.step)}/{units.count(state.total_steps)}" if state.total_steps else "–"
+    seconds = units.duration(state.seconds) if state.seconds else "–"
+    return [
+        state.short_id,
+        state.status,
+        state.name,
+        state.model.rpartition("/")[2],
+        steps,
+        units.loss(state.loss),
+        seconds,
+        local_time(state.created_at),
+    ]
+
+
+def show_detail(
+    detail: RunDetail, points: Sequence[Point], events: Sequence[Event], log: Sequence[str]
+) -> None:
+    """Print everything about one run."""
+    state = detail.state
+    pairs(_facts(state))
+    if spark := sparkline([point.loss for point in thin(points, _SPARK_POINTS)]):
+        put(f"Loss      {spark}")
+    put()
+    origins = detail.origins
+    rows = [
+        [name, shown(value), f"{origins[name].source}  {origins[name].note}".rstrip()]
+        for name, value in detail.spec.model_dump().items()
+    ]
+    table(("SETTING", "VALUE", "ORIGIN"), rows)
+    lines = [line for event in events if (line := event_line(event.body))]
+    if lines:
+        put()
+        for line in lines:
+            put(line)
+    if state.error is not None:
+        put()
+        put(f"[{state.error['code']}]: {state.error['message']}")
+        put(f"hint: {state.error['hint']}")
+        for line in log[-10:]:
+            put(f"  {line}")
+
+
+def _facts(state: RunState) -> dict[str, str]:
+    facts = {
+        "Run": state.run_id,
+        "Name": state.name,
+        "Status": state.status + (f", {phase_line(state.phase, state.phase_detail)}" if state.phase else ""),
+        "Model": state.model,
+        "Data": state.dataset,
+        "Device": state.device,
+        "Steps": f"{units.count(state.step)} of {units.count(state.total_steps)}",
+        "Now": f"loss {units.loss(state.loss)}, first {units.loss(state.first_loss)}",
+        "Time": units.duration(state.seconds) if state.seconds else "",
+        "Created": local_time(state.created_at),
+        "Ended": local_time(state.ended_at) if state.ended_at else "",
+        "Adapter": f"{state.folder}/{state.artifact}" if state.artifact else "",
+        "Folder": state.folder,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def differences(first: RunDetail, second: RunDetail) -> list[tuple[str, Any, Any]]:
+    """Return each setting and result that differs, with both values."""
+    a, b = first.spec.model_dump(), second.spec.model_dump()
+    rows = [(name, a[name], b[name]) for name in a if a[name] != b[name]]
+    for name in _RESULTS:
+        one, other = getattr(first.state, name), getattr(second.state, name)
+        if one != other:
+            rows.append((name, one, other))
+    return rows
+
+
+def local_time(stamp: str) -> str:
+    """Return a stored time in the zone of this machine: "2025-01-31 22:05"."""
+    return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M")

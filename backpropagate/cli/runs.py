@@ -1,0 +1,172 @@
+"""The run commands: list, show, watch, stop, delete, compare, export. A unique prefix of an id is enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from backprop_core.errors import ExitCode
+from backpropagate.cli.root import command
+
+RUN_ID = Annotated[str, typer.Argument(metavar="RUN_ID", help="Id of the run; a unique beginning is enough.")]
+AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    command(app, "list-runs", alias="runs")(list_runs)
+    command(app, "show-run")(show_run)
+    command(app, "watch")(watch)
+    command(app, "stop")(stop)
+    command(app, "diff-runs")(diff_runs)
+    command(app, "export-runs")(export_runs)
+    command(app, "delete-run")(delete_run)
+
+
+def list_runs(
+    status: Annotated[
+        list[str] | None, typer.Option("--status", help="Only runs with this status; may repeat.")
+    ] = None,
+    search: Annotated[
+        str, typer.Option("--search", help="Only runs with this text in name, model, data or id.")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")] = 20,
+    as_json: AS_JSON = False,
+) -> None:
+    """List the runs of every face, newest first."""
+    from backprop_core.services import runs
+    from backpropagate.cli.opening import workspace
+    from backpropagate.cli.render import put_json, table, talk
+    from backpropagate.cli.run_view import LIST_COLUMNS, LIST_NUMBERS, list_row
+
+    with workspace() as ws:
+        states = runs.list_runs(ws, statuses=status or (), search=search, limit=limit)
+        total = runs.count_runs(ws, statuses=status or (), search=search)
+    if as_json:
+        put_json("runs", [state.model_dump() for state in states])
+        return
+    if states:
+        table(LIST_COLUMNS, [list_row(state) for state in states], numbers=LIST_NUMBERS)
+    talk(f"{len(states)} of {total} runs" if states else "no runs")
+
+
+def show_run(run_id: RUN_ID, as_json: AS_JSON = False) -> None:
+    """Show one run: state, settings with their origins, loss, newest events."""
+    from backprop_core.services import runs
+    from backpropagate.cli.opening import workspace
+    from backpropagate.cli.render import put_json
+    from backpropagate.cli.run_view import show_detail
+
+    with workspace() as ws:
+        detail = runs.run_detail(ws, run_id)
+        if as_json:
+            put_json("run", detail.as_json())
+            return
+        run_id = detail.state.run_id
+        show_detail(
+            detail, runs.series(ws, run_id), runs.recent_events(ws, run_id, 8), runs.log_tail(ws, run_id)
+        )
+
+
+def watch(run_id: RUN_ID) -> int:
+    """Follow a run until it ends. Ctrl-C ends the watching, not the run."""
+    from backprop_core.services import runs
+    from backpropagate.cli.follow import follow_other
+    from backpropagate.cli.opening import workspace
+
+    with workspace() as ws:
+        return follow_other(ws, runs.get_run(ws, run_id).run_id)
+
+
+def stop(
+    run_id: RUN_ID,
+    force: Annotated[
+        bool, typer.Option("--force", help="End the process at once; nothing is saved.")
+    ] = False,
+) -> None:
+    """Ask a run to stop at its next step, with what it learned saved."""
+    from backprop_core.services import runs
+    from backpropagate.cli.opening import workspace
+    from backpropagate.cli.render import talk
+
+    with workspace() as ws:
+        state = runs.kill(ws, run_id) if force else runs.stop(ws, run_id)
+    if state.is_terminal:
+        talk(f"run {state.short_id} is {state.status}")
+    elif force:
+        talk(f"run {state.short_id} was ended")
+    else:
+        talk(f"run {state.short_id} was asked to stop; `backprop watch {state.short_id}` follows it")
+
+
+def diff_runs(first: RUN_ID, second: RUN_ID, as_json: AS_JSON = False) -> None:
+    """Compare the settings and results of two runs; only what differs is shown."""
+    from backprop_core.services import runs
+    from backpropagate.cli.opening import workspace
+    from backpropagate.cli.render import put_json, shown, table, talk
+    from backpropagate.cli.run_view import differences
+
+    with workspace() as ws:
+        a, b = runs.run_detail(ws, first), runs.run_detail(ws, second)
+    rows = differences(a, b)
+    if as_json:
+        put_json("differences", {name: [one, other] for name, one, other in rows})
+    elif rows:
+        columns = ["", a.state.short_id, b.state.short_id]
+        table(columns, [[name, shown(one), shown(other)] for name, one, other in rows])
+    else:
+        talk("the two runs do not differ")
+
+
+def export_runs(
+    file_format: Annotated[
+        Literal["jsonl", "csv"], typer.Option("--format", help="One JSON object, or one table row, per run.")
+    ] = "jsonl",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", dir_okay=False, help="Write here, not to standard output."),
+    ] = None,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", help="Only runs with this status; may repeat.")
+    ] = None,
+) -> None:
+    """Write every run with settings and results for other tools."""
+    from backprop_core import files
+    from backprop_core.services import runs
+    from backpropagate.cli.opening import workspace
+    from backpropagate.cli.render import talk
+    from backpropagate.cli.run_export import as_csv, as_jsonl
+
+    with workspace() as ws:
+        states = runs.list_runs(ws, statuses=status or (), limit=1_000_000)
+        details = [runs.run_detail(ws, state.run_id) for state in states if state.kind == "train"]
+    text = as_csv(details) if file_format == "csv" else as_jsonl(details)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    files.write_text(output, text)
+    talk(f"{len(details)} runs in {output}")
+
+
+def delete_run(
+    run_id: RUN_ID,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """Delete a run that has ended, with its checkpoints and adapter. A published adapter stays."""
+    from backprop_core import units
+    from backprop_core.services import runs
+    from backpropagate.cli.opening import workspace
+    from backpropagate.cli.render import talk
+
+    with workspace() as ws:
+        state = runs.get_run(ws, run_id)
+        size = units.file_size(runs.size_bytes(state))
+        talk(f"run {state.short_id} {state.name}, {state.status}, {size} in {state.folder}")
+        if not yes and not typer.confirm("Delete it?", err=True):
+            talk("nothing was deleted")
+            return ExitCode.USER
+        runs.delete(ws, state.run_id)
+    talk(f"run {state.short_id} was deleted")
+    return ExitCode.OK

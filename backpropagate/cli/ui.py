@@ -1,0 +1,80 @@
+"""`backprop ui`: starts the web app. The app is another package, found by name when it is wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from backpropagate.cli.root import command
+
+_MODULE: Final = "backprop_app.serve"
+_NEEDED: Final = ("reflex", "uvicorn", "psutil")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    command(app, "ui")(ui)
+
+
+def ui(
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65_535, help="Port of page and API. Default: 7860.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on. Default: this machine only.")
+    ] = None,
+    data_dir: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data-dir",
+            exists=True,
+            file_okay=False,
+            help="A folder that the page may read data from; may repeat.",
+        ),
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the browser of this machine.")
+    ] = True,
+) -> None:
+    """Start the web app. Ctrl-C ends the page, not the runs."""
+    import importlib
+
+    from backprop_core.config.settings import load_settings
+
+    _require_extra()
+    settings = load_settings(overrides={"ui__port": port, "ui__host": host})[0]
+    app = importlib.import_module(_MODULE)
+    app.serve(
+        app.ServeOptions(
+            host=settings.ui__host,
+            port=settings.ui__port,
+            data_dirs=tuple(folder.absolute() for folder in data_dir or ()),
+            opens_browser=open_page and _has_browser(),
+        )
+    )
+
+
+def _require_extra() -> None:
+    from importlib.util import find_spec
+
+    from backprop_core.errors import DependencyError
+
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise DependencyError(
+            "DEP_EXTRA_MISSING",
+            f"The web app needs {', '.join(missing)}.",
+            hint="pip install 'backpropagate[ui]'",
+        )
+
+
+def _has_browser() -> bool:
+    """Return whether a page could be opened: not over SSH, not without a display."""
+    import os
+    import sys
+
+    if "SSH_CONNECTION" in os.environ or not sys.stderr.isatty():
+        return False
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,0 +1,50 @@
+"""What the Python API gives back. Frozen records, no logic that trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from backprop_core.runs.projection import RunState, Status
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a training run ended.
+
+    Attributes:
+        status: `completed`, or `stopped` when somebody stopped it.
+        steps: optimizer steps that were really taken.
+        final_loss: of the newest step; None when no step was taken or it was not finite.
+        adapter_path: the adapter inside the run's folder; None when there was nothing to save.
+        seconds: worked time.
+        folder: everything about the run: spec, journal, log, checkpoints, adapter.
+    """
+
+    run_id: str
+    status: Status
+    steps: int
+    total_steps: int
+    first_loss: float | None
+    final_loss: float | None
+    tokens: int
+    seconds: float
+    adapter_path: Path | None
+    folder: Path
+
+    @classmethod
+    def from_state(cls, state: RunState) -> RunResult:
+        """Return the result that a run's state tells."""
+        folder = Path(state.folder)
+        return cls(
+            run_id=state.run_id,
+            status=state.status,
+            steps=state.step,
+            total_steps=state.total_steps,
+            first_loss=state.first_loss,
+            final_loss=state.loss,
+            tokens=state.tokens,
+            seconds=state.seconds,
+            adapter_path=folder / state.artifact if state.artifact else None,
+            folder=folder,
+        )

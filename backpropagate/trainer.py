@@ -1,0 +1,201 @@
+"""`Trainer`: fine-tune in this Python process, with the same lock, journal and index as every run.
+
+Loads nothing heavy until `train` is called.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from backprop_core.config.resolve import (
+    Layer,
+    Resolved,
+    config_layer,
+    environment_layer,
+    resolve_train,
+)
+from backprop_core.config.settings import load_settings
+from backprop_core.config.specs import TrainSpec
+from backprop_core.errors import BackpropagateError, InputError, StateError
+from backprop_core.events.types import Event
+from backprop_core.runs.index import first_state
+from backprop_core.services import runs as run_service
+from backprop_core.services import training as training_service
+from backprop_core.services.opening import open_workspace
+from backprop_core.services.training import StartedRun
+from backprop_core.workspace import Workspace
+from backpropagate import rows
+from backpropagate.callback import TrainingCallback
+from backpropagate.inprocess import Hooks, Narrator, ObservedJournal, graceful_interrupt, say, stop_request
+from backpropagate.results import RunResult
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Auto = Literal["auto"]
+
+
+class Trainer:
+    """Fine-tunes one base model.
+
+    Every keyword is a field of the schema (docs/reference/settings.md has ranges and trade-offs). A
+    keyword that is None counts as not given: the environment, then `config.toml`, then the default
+    decides. Data, steps, epochs and rows are named in `train`.
+
+    Args:
+        model: a preset key, a hub id or a local folder.
+        output_dir: folder for runs and the newest adapter; `./output` by default.
+
+    Raises:
+        InputError: INPUT_VALIDATION_FAILED for a value outside its range, at construction.
+        ConfigError: environment or `config.toml` hold a value that cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        name: str | None = None,
+        output_dir: str | Path | None = None,
+        batch_size: int | Auto | None = None,
+        gradient_accumulation: int | Auto | None = None,
+        learning_rate: float | None = None,
+        lr_scheduler: Literal["linear", "cosine", "constant"] | None = None,
+        warmup_ratio: float | None = None,
+        weight_decay: float | None = None,
+        max_grad_norm: float | None = None,
+        max_seq_length: int | None = None,
+        train_on_responses: bool | None = None,
+        optim: Literal["auto", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] | None = None,
+        gradient_checkpointing: Literal["auto", "on", "off"] | None = None,
+        checkpoint_every: int | Auto | None = None,
+        seed: int | None = None,
+        oom_recovery: bool | None = None,
+        lora_preset: Literal["quality", "fast", "auto"] | None = None,
+        lora_r: int | Auto | None = None,
+        lora_alpha: float | Auto | None = None,
+        lora_dropout: float | None = None,
+        target_modules: str | None = None,
+        use_dora: bool | None = None,
+        use_rslora: bool | None = None,
+        device: Literal["auto", "cuda", "cpu"] | None = None,
+        quantization: Literal["auto", "none", "4bit", "8bit"] | None = None,
+    ) -> None:
+        keywords = dict(locals())
+        del keywords["self"]
+        self._given: dict[str, Any] = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in keywords.items()
+            if value is not None
+        }
+        self._newest: RunResult | None = None
+        self._spec = self._resolve().spec
+
+    @property
+    def spec(self) -> TrainSpec:
+        """The fields of a run as they stand now, defaults included."""
+        return self._spec
+
+    def train(
+        self,
+        dataset: str | Path | list[dict[str, Any]] | Dataset,
+        steps: int | None = None,
+        epochs: float | None = None,
+        samples: int | None = None,
+        callback: TrainingCallback | None = None,
+    ) -> RunResult:
+        """Train in this process and return the result.
+
+        The page and `backprop list-runs` show the run while it works and can ask it to stop. Ctrl-C
+        stops it at the next step with what it learned saved; a second one breaks it off.
+
+        Args:
+            dataset: a file, a list of rows, or a `datasets.Dataset`.
+            steps: optimizer steps; with neither steps nor epochs the settings decide, 100 by default.
+            epochs: passes over the data; with `steps` too, whichever comes first.
+            samples: use only the first rows.
+            callback: hooks that are called between the steps.
+
+        Raises:
+            BackpropagateError: what stands in the way, before anything was created; or why the run failed.
+        """
+        counts = {"steps": steps, "epochs": epochs, "samples": samples}
+        named = {key: value for key, value in counts.items() if value is not None}
+        spec = self._resolve(named).spec
+        path, is_new = rows.data_file(dataset, Path(spec.output_dir))
+        layer = Layer("explicit", {**self._given, **named, "dataset": str(path)}, "keyword")
+        ws = open_workspace()
+        try:
+            started = _prepare(ws, layer, path if is_new else None)
+            self._newest = _work(ws, started, callback or TrainingCallback())
+        finally:
+            ws.close()
+        return self._newest
+
+    def save(self, path: str | Path) -> Path:
+        """Copy the newest adapter to `path`, which must not exist or be empty, and return it.
+
+        Raises:
+            StateError: STATE_RUN_NOT_ACTIVE when nothing was trained yet.
+            InputError: INPUT_OUTPUT_DIR_NOT_OURS when `path` holds files.
+        """
+        if self._newest is None or self._newest.adapter_path is None:
+            raise StateError(
+                "STATE_RUN_NOT_ACTIVE", "This trainer has no adapter yet.", hint="Call train first."
+            )
+        target = Path(path).expanduser()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError("INPUT_OUTPUT_DIR_NOT_OURS", f"{target} exists already and holds files.")
+        shutil.copytree(self._newest.adapter_path, target, dirs_exist_ok=True)
+        return target
+
+    def _resolve(self, named: dict[str, Any] | None = None) -> Resolved:
+        home = load_settings()[0].home
+        own = Layer("explicit", {**self._given, **(named or {})}, "keyword")
+        return resolve_train([config_layer(home / "config.toml"), environment_layer(), own])
+
+
+def _prepare(ws: Workspace, layer: Layer, written: Path | None) -> StartedRun:
+    """Create the run; when it is refused, the rows that were written for it go too."""
+    try:
+        return training_service.prepare_in_process(ws, [layer])
+    except BackpropagateError:
+        if written is not None:
+            written.unlink()
+        raise
+
+
+def _work(ws: Workspace, started: StartedRun, callback: TrainingCallback) -> RunResult:
+    """Do the work of a prepared run under its lock and keep the index true to its journal."""
+    from backprop_core.engine.context import open_run
+    from backprop_core.engine.execution import execute
+
+    folder, run_id = started.folder, started.run_id
+    request_stop = stop_request(folder, ws.clock)
+    hooks = Hooks(callback, run_id, request_stop)
+    narrator = Narrator(first_state(folder), ws.clock)
+
+    def tell(event: Event) -> None:
+        narrator.tell(event)
+        hooks.tell(event)
+
+    say(f"run_started run_id={run_id}")
+    with open_run(folder.path, ws.home, clock=ws.clock) as context:
+        training_service.register_in_process(ws, started)
+        try:
+            with (
+                ObservedJournal(folder.journal_path, ws.clock, tell) as journal,
+                graceful_interrupt(request_stop),
+            ):
+                execute(dataclasses.replace(context, journal=journal))
+        except BackpropagateError as error:
+            hooks.fail(error)
+            raise
+        finally:
+            state = run_service.get_run(ws, run_id)
+    result = RunResult.from_state(state)
+    hooks.complete(result)
+    return result
