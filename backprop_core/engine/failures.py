@@ -55,7 +55,7 @@ def _known(error: BaseException) -> BackpropagateError | None:
     text = str(error)
     if is_out_of_memory(error):
         return RunError("RUNTIME_GPU_OOM", f"Memory ran out: {_first_line(error)}")
-    if _DEVICE_LOST.search(text):
+    if isinstance(error, RuntimeError) and _DEVICE_LOST.search(text):
         return RunError("RUNTIME_GPU_LOST", f"The driver lost the card: {_first_line(error)}")
     if (isinstance(error, OSError) and error.errno in _DISK_FULL_NUMBERS) or _DISK_FULL.search(text):
         return RunError("RUNTIME_DISK_FULL", f"The disk is full: {_first_line(error)}")

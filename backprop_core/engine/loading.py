@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.devices import Device
@@ -63,6 +64,7 @@ def load_model(context: RunContext, base: BaseModel, device: Device) -> PreTrain
         BackpropagateError: DEP_MODEL_LOAD_FAILED, or the code of what ran out.
     """
     context.phase("loading", base.resolved.id)
+    transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base.resolved.path,
@@ -77,6 +79,8 @@ def load_model(context: RunContext, base: BaseModel, device: Device) -> PreTrain
         if is_out_of_memory(error):
             raise
         raise _refused(base.resolved, error) from error
+    finally:
+        transformers_logging.enable_progress_bar()
     model.config.use_cache = False
     return model
 
