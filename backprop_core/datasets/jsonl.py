@@ -43,7 +43,7 @@ def read_jsonl(chunks: Iterable[bytes], limits: Limits) -> Iterator[Batch]:
         number = _parse_lines(lines, number, limits, batch)
         if len(tail) > limits.row_bytes and not is_skipping:
             number += 1
-            batch.problems.append(_too_long(number, limits))
+            batch.problems.append(too_long(number, limits))
             is_skipping = True
         if is_skipping:
             tail = b""
@@ -59,7 +59,7 @@ def _parse_lines(lines: list[bytes], number: int, limits: Limits, batch: Batch) 
     for line in lines:
         number += 1
         if len(line) > cap:
-            batch.problems.append(_too_long(number, limits))
+            batch.problems.append(too_long(number, limits))
             continue
         try:
             value = loads(line)
@@ -97,7 +97,8 @@ def not_object(number: int, value: object) -> RowProblem:
     return RowProblem(number, RowCode.NOT_OBJECT, f"a row must be a JSON object, not {_json_type(value)}")
 
 
-def _too_long(number: int, limits: Limits) -> RowProblem:
+def too_long(number: int, limits: Limits) -> RowProblem:
+    """Return the problem of a row above the size limit."""
     return RowProblem(
         number, RowCode.TOO_LONG, f"the row is longer than {limits.row_bytes / _MEBIBYTE:g} MiB"
     )

@@ -97,12 +97,7 @@ def _encode_batch(
     max_seq_length: int,
     train_on_responses: bool,
 ) -> Iterable[Encoded | RowProblem]:
-    rendered: list[Rendered | RowProblem] = []
-    for conversation in conversations:
-        try:
-            rendered.append(_render(conversation, tokenizer))
-        except RowFault as fault:
-            rendered.append(fault.at(conversation.row))
+    rendered = _render(conversations, tokenizer)
     encodings = iter(tokenizer.encode_texts([item.text for item in rendered if isinstance(item, Rendered)]))
     for conversation, item in zip(conversations, rendered, strict=True):
         if isinstance(item, RowProblem):
@@ -119,10 +114,10 @@ def _encode_batch(
         yield encoded if True in encoded.labels_mask else _nothing_to_learn(encoded)
 
 
-def _render(conversation: Conversation, tokenizer: ChatTokenizer) -> Rendered:
-    if conversation.text is not None:
-        return Rendered(conversation.text, ())
-    return tokenizer.render(conversation)
+def _render(conversations: Sequence[Conversation], tokenizer: ChatTokenizer) -> list[Rendered | RowProblem]:
+    """Render the chats together; raw text stays as it is."""
+    chats = iter(tokenizer.render_many([item for item in conversations if item.text is None]))
+    return [next(chats) if item.text is None else Rendered(item.text, ()) for item in conversations]
 
 
 def _masked(

@@ -18,6 +18,7 @@ class RowCode(StrEnum):
 
     NOT_JSON = "row_not_json"
     NOT_OBJECT = "row_not_object"
+    NOT_CSV = "row_not_csv"
     CUT_OFF = "row_cut_off"
     TOO_LONG = "row_too_long"
     NOT_UTF8 = "row_not_utf8"

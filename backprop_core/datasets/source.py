@@ -31,12 +31,21 @@ _MARKS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a reader accepts before it stops; counted while reading, never taken from a header."""
+    """What a reader accepts before it stops; counted while reading, never taken from a header.
+
+    Args:
+        row_bytes: bytes of one row.
+        decoded_bytes: bytes of the whole file after decompression.
+        rows: rows of the file.
+        columns: columns of a table.
+        expansion: how many times larger than itself a compressed file may become, beyond 64 MiB.
+    """
 
     row_bytes: int = 1 << 20
     decoded_bytes: int = 4 << 30
     rows: int = 5_000_000
     columns: int = 1_000
+    expansion: int = 200
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -106,33 +115,42 @@ class ByteCounter:
         return "" if self._digest is None else self._digest.hexdigest()
 
 
-def utf8_chunks(stream: IO[bytes], limits: Limits, counter: ByteCounter) -> Iterator[bytes]:
-    """Yield the file as UTF-8 without byte-order mark, about 256 KiB at a time.
+def raw_chunks(stream: IO[bytes], limits: Limits, counter: ByteCounter) -> Iterator[bytes]:
+    """Yield the bytes of a file, counted, about 256 KiB at a time.
+
+    Raises:
+        InputError: INPUT_DATASET_INVALID past the size limit.
+    """
+    while chunk := stream.read(CHUNK_BYTES):
+        counter.add(chunk)
+        if counter.bytes_read > limits.decoded_bytes:
+            raise InputError(
+                "INPUT_DATASET_INVALID",
+                f"The data is larger than {limits.decoded_bytes / 1e9:.1f} GB.",
+                hint="Split it with `backprop data split`, or raise the limit.",
+            )
+        yield chunk
+
+
+def utf8_chunks(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield a stream as UTF-8 without byte-order mark.
 
     UTF-16 and UTF-32 are recognised by their mark, or by the zero bytes of an unmarked file.
     UTF-8 is passed through unchecked: the row that holds a bad byte is named by its parser.
 
     Raises:
-        InputError: INPUT_DATASET_INVALID past the size limit, INPUT_DATASET_PARSE_FAILED when a
-            UTF-16 or UTF-32 file does not decode.
+        InputError: INPUT_DATASET_PARSE_FAILED, a UTF-16 or UTF-32 file does not decode.
     """
-    first = stream.read(CHUNK_BYTES)
+    first = next(chunks, b"")
     encoding, mark = sniff_encoding(first)
-    counter.add(first)
-    body = first[mark:]
     if encoding == "utf-8":
-        yield body
-        while chunk := stream.read(CHUNK_BYTES):
-            counter.add(chunk)
-            _check_size(counter, limits)
-            yield chunk
+        yield first[mark:]
+        yield from chunks
         return
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        yield decoder.decode(body).encode()
-        while chunk := stream.read(CHUNK_BYTES):
-            counter.add(chunk)
-            _check_size(counter, limits)
+        yield decoder.decode(first[mark:]).encode()
+        for chunk in chunks:
             yield decoder.decode(chunk).encode()
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
@@ -153,12 +171,3 @@ def sniff_encoding(head: bytes) -> tuple[str, int]:
     if len(head) >= 4 and not head[0] and head[1] and not head[2] and head[3]:
         return "utf-16-be", 0
     return "utf-8", 0
-
-
-def _check_size(counter: ByteCounter, limits: Limits) -> None:
-    if counter.bytes_read > limits.decoded_bytes:
-        raise InputError(
-            "INPUT_DATASET_INVALID",
-            f"The data is larger than {limits.decoded_bytes / 1e9:.1f} GB.",
-            hint="Split it with `backprop data split`, or raise the limit.",
-        )

@@ -6,20 +6,18 @@ Holds the tokenizer, the chat template with its source, and what the template pu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import jinja2
 import orjson
 from tokenizers import AddedToken, Encoding, Tokenizer
 
-from backprop_core.datasets.control import ControlTokens
-from backprop_core.datasets.rows import Conversation
-from backprop_core.datasets.shape import learn_shape
-from backprop_core.datasets.template import CHATML, PLAIN, ChatTemplate
-from backprop_core.datasets.turns import Rendered, TurnRenderer
+from backprop_core.datasets.rendering import TemplateSetup, make_renderer
+from backprop_core.datasets.rows import Conversation, Message, RowProblem
+from backprop_core.datasets.template import CHATML, PLAIN
+from backprop_core.datasets.turns import Rendered
 from backprop_core.errors import DependencyError
 
 TemplateOrigin = Literal["model", "given", "chatml", "plain"]
@@ -44,7 +42,11 @@ class ChatTokenizer:
             `template_origin` says so.
         origin: where the template came from.
         enable_thinking: the one setting for thinking models, the same in training, proof and chat.
-        now: gives the date to templates that print it.
+        today: the date for templates that print one; fixed, so that a run sees one text.
+        isolate: whether a template that nobody here has read is rendered in a limited child.
+
+    Raises:
+        DependencyError: DEP_MODEL_LOAD_FAILED, the template is not valid, or it ran into a limit.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class ChatTokenizer:
         *,
         origin: TemplateOrigin = "model",
         enable_thinking: bool = False,
-        now: Callable[[], datetime] = datetime.now,
+        today: datetime | None = None,
+        isolate: bool = False,
     ) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -67,18 +70,15 @@ class ChatTokenizer:
             self.special_tokens.setdefault("eos_token", "")
         self.template_origin: TemplateOrigin = origin
         self.options: dict[str, Any] = {"enable_thinking": enable_thinking}
-        try:
-            self.template = ChatTemplate(template, self.special_tokens, now)
-        except jinja2.TemplateSyntaxError as error:
-            raise DependencyError(
-                "DEP_MODEL_LOAD_FAILED",
-                f"The chat template of the model is not valid: {error.message} (line {error.lineno}).",
-                hint="Fetch the model again, or give a template of your own.",
-            ) from error
-        control = _control_tokens(tokenizer, self.special_tokens, template)
-        self.control = ControlTokens(control)
-        self.shape = learn_shape(self.template, control, self.options)
-        self._turns = TurnRenderer(self.template, self.control, self.shape, self.options)
+        self.setup = TemplateSetup(
+            template,
+            self.special_tokens,
+            tuple(_control_tokens(tokenizer, self.special_tokens, template)),
+            self.options,
+            today or datetime.now(),
+        )
+        self._renderer = make_renderer(self.setup, isolate=isolate)
+        self.shape = self._renderer.shape
         self.eos_id: int | None = tokenizer.token_to_id(self.special_tokens.get("eos_token", ""))
         self.bos_id: int | None = tokenizer.token_to_id(self.special_tokens.get("bos_token", ""))
         self.end_of_turn_id: int | None = tokenizer.token_to_id(self.shape.end) if self.shape.end else None
@@ -90,7 +90,8 @@ class ChatTokenizer:
         *,
         template: str | None = None,
         enable_thinking: bool = False,
-        now: Callable[[], datetime] = datetime.now,
+        today: datetime | None = None,
+        isolate: bool = True,
     ) -> ChatTokenizer:
         """Load tokenizer and template from a model folder.
 
@@ -98,10 +99,12 @@ class ChatTokenizer:
             folder: holds `tokenizer.json`, `tokenizer_config.json` and maybe `chat_template.jinja`.
             template: Jinja text to use instead of the model's own.
             enable_thinking: whether thinking models think.
-            now: gives the date to templates that print it.
+            today: the date for templates that print one.
+            isolate: whether a template that nobody here has read is rendered in a limited child.
 
         Raises:
-            DependencyError: DEP_MODEL_LOAD_FAILED, a file is missing or damaged.
+            DependencyError: DEP_MODEL_LOAD_FAILED, a file is missing or damaged, or the template
+                ran into a limit.
         """
         tokenizer = _load_tokenizer(folder / "tokenizer.json")
         config = _read_object(folder / "tokenizer_config.json")
@@ -109,7 +112,15 @@ class ChatTokenizer:
         _add_missing_tokens(tokenizer, config)
         source = template if template is not None else model_template(folder, config)
         origin: TemplateOrigin = "given" if template is not None else "model"
-        return cls(tokenizer, special, source, origin=origin, enable_thinking=enable_thinking, now=now)
+        return cls(
+            tokenizer,
+            special,
+            source,
+            origin=origin,
+            enable_thinking=enable_thinking,
+            today=today,
+            isolate=isolate,
+        )
 
     @property
     def vocabulary_size(self) -> int:
@@ -120,17 +131,22 @@ class ChatTokenizer:
     def fingerprint(self) -> str:
         """Digest of everything that decides over ids and masks."""
         digest = hashlib.sha256(self._tokenizer.to_str().encode())
-        digest.update(self.template.source.encode())
-        digest.update(orjson.dumps([self.special_tokens, self.options], option=orjson.OPT_SORT_KEYS))
+        digest.update(self.setup.source.encode())
+        day = self.setup.today.date() if "strftime_now" in self.setup.source else None
+        digest.update(orjson.dumps([self.special_tokens, self.options, day], option=orjson.OPT_SORT_KEYS))
         return digest.hexdigest()
 
-    def render(self, conversation: Conversation) -> Rendered:
-        """Return the text of a conversation and where its turns lie.
+    def render_many(self, conversations: Sequence[Conversation]) -> list[Rendered | RowProblem]:
+        """Return the text of each conversation and where its turns lie, or why it has none."""
+        return self._renderer.render_many(conversations)
+
+    def render_prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """Return the text that asks the model for the next answer.
 
         Raises:
-            RowFault: the template refuses it, or its answers cannot be told apart.
+            RowFault: the template refuses the messages.
         """
-        return self._turns.render(conversation)
+        return self._renderer.render_prompt(messages, tools)
 
     def encode_texts(self, texts: Sequence[str]) -> list[Encoding]:
         """Tokenize many rendered texts at once; no token is added."""

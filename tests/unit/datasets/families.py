@@ -142,5 +142,5 @@ def family(name: str, *, enable_thinking: bool = False, template: str | None = N
         named,
         template or source,
         enable_thinking=enable_thinking,
-        now=lambda: datetime(2026, 3, 1),
+        today=datetime(2026, 3, 1),
     )
