@@ -220,7 +220,11 @@ def _status_block() -> rx.Component:
     return rx.el.section(
         rx.el.div(
             pill(rx.cond(run.is_active | run.is_waiting, run.status, "")),
-            rx.el.span(rx.cond(run.is_active, run.short_id, RailState.queue_text), class_name="sm t3 mono"),
+            rx.cond(
+                run.is_active,
+                rx.el.span(run.short_id, class_name="sm t3 mono"),
+                rx.el.span(RailState.queue_text, class_name="sm t3"),
+            ),
             class_name="row sp",
             aria_live="polite",
         ),

@@ -11,13 +11,13 @@ from backprop_app.components.icons import icon
 
 
 def panel(
-    title: Any, *children: rx.Component, aside: Any = "", bare: bool = False, **props: Any
+    title: Any, *children: rx.Component, aside: Any = "", head_css: str = "ptop", **props: Any
 ) -> rx.Component:
     """Return a panel with a head line."""
     head = rx.el.div(
         title if isinstance(title, rx.Component) else rx.el.h2(title),
         aside if isinstance(aside, rx.Component) else rx.el.span(aside, class_name="sm t3"),
-        class_name="ptop bare" if bare else "ptop",
+        class_name=head_css,
     )
     props.setdefault("class_name", "panel")
     return rx.el.section(head, *children, **props)

@@ -41,12 +41,16 @@ function thin(buffer) {
   buffer.rows = new Map(buffer.sorted.map((row) => [row[1], row]));
 }
 
-// Exponential mean, bias-corrected so that it does not lag at the start.
-function smoothed(values, beta) {
+// Exponential mean that does not lag at the start: the share of the past grows with the values seen, and the
+// mean is divided by its weights. `views/runs.py` says the same number in words.
+function smoothed(values, most) {
   let sum = 0;
   let weight = 0;
+  let seen = 0;
   return values.map((value) => {
     if (value === null) return null;
+    const beta = Math.min(most, seen / (seen + 10));
+    seen += 1;
     sum = beta * sum + (1 - beta) * value;
     weight = beta * weight + (1 - beta);
     return sum / weight;
@@ -60,8 +64,9 @@ function niceStep(span, parts) {
   return factor * power;
 }
 
-function label(value) {
+function label(value, step = 0) {
   const size = Math.abs(value);
+  if (step > 0 && size < 1000) return value.toFixed(Math.min(4, Math.max(1, Math.ceil(-Math.log10(step) - 1e-9))));
   if (size !== 0 && size < 0.01) return value.toExponential(1).replace("e-", "e−").replace("-", "−");
   if (size >= 1000) return value.toLocaleString("en-US", { maximumFractionDigits: 0 });
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
@@ -115,6 +120,17 @@ function dot(ctx, x, y, colour, radius) {
   ctx.fill();
 }
 
+// Text that stays readable where the curve runs behind it.
+function captioned(ctx, text, x, y, colour) {
+  ctx.textAlign = "right";
+  ctx.lineWidth = 4;
+  ctx.lineJoin = "round";
+  ctx.strokeStyle = colour("--panel");
+  ctx.strokeText(text, x, y);
+  ctx.fillStyle = colour("--text-3");
+  ctx.fillText(text, x, y);
+}
+
 function lastFinite(values) {
   for (let i = values.length - 1; i >= 0; i -= 1) if (values[i] !== null) return i;
   return -1;
@@ -135,7 +151,7 @@ function drawSmall(ctx, width, height, rows, options, colour) {
     ctx.stroke();
   }
   const raw = rows.map((row) => row[options.column]);
-  const values = framed ? raw : smoothed(raw, rows.length > 20 ? options.smooth : 0);
+  const values = framed ? raw : smoothed(raw, options.smooth);
   const last = lastFinite(values);
   const [low, highest] = extent([values]);
   const floor = framed && low >= 0 ? 0 : low;
@@ -147,7 +163,6 @@ function drawSmall(ctx, width, height, rows, options, colour) {
     ctx.fillText("0", 0, height - 2);
     ctx.textAlign = "right";
     ctx.fillText(whole(options.total), width, height - 2);
-    if (last >= 0) ctx.fillText(label(highest), width, top + 12);
   }
   if (last < 0) return;
   const first = framed ? 0 : rows[0][1];
@@ -159,10 +174,11 @@ function drawSmall(ctx, width, height, rows, options, colour) {
   );
   const tone = colour(options.tone);
   stroke(ctx, xs, ys, tone, 1.5);
+  if (framed) captioned(ctx, label(highest), width, top + 12, colour);
   if (!framed || rows.length === 1) dot(ctx, xs[last], ys[last], tone, 2.2);
 }
 
-function axisY(ctx, box, scale, ticks, colour) {
+function axisY(ctx, box, scale, ticks, step, colour) {
   ctx.font = `11px ${colour("--sans")}`;
   ctx.lineWidth = 1;
   for (const tick of ticks) {
@@ -174,7 +190,7 @@ function axisY(ctx, box, scale, ticks, colour) {
     ctx.stroke();
     ctx.fillStyle = colour("--text-3");
     ctx.textAlign = "right";
-    ctx.fillText(label(tick), box.left - 8, y + 4);
+    ctx.fillText(label(tick, step), box.left - 8, y + 4);
   }
 }
 
@@ -233,7 +249,7 @@ function drawLoss(ctx, width, height, rows, options, colour) {
   }
   const y = (value) => box.bottom - ((map(value) - low) / (high - low || 1)) * (box.bottom - box.top);
   const x = (step) => box.left + ((step - from) / (to - from || 1)) * (box.right - box.left);
-  axisY(ctx, box, y, valueTicks(low, high, options.log), colour);
+  axisY(ctx, box, y, valueTicks(low, high, options.log), options.log ? 0 : niceStep(high - low, 5), colour);
   axisX(ctx, box, from, to, options.checkpoints, x, colour);
   const xs = seen.map((row) => x(row[1]));
   const place = (list) => list.map((value) => (value === null ? null : y(value)));

@@ -71,14 +71,13 @@ def plan_card() -> rx.Component:
             head,
             memory_bar(),
             rx.el.div(rx.foreach(TrainState.plan_rows, _plan_row), class_name="mt3"),
-            rx.el.div(class_name="grow"),
             suggestion(),
             start_button(),
             blocked_reason(),
             rx.el.div(runs_on(), class_name="row sp sm t2 mt2"),
             class_name="p col grow",
         ),
-        class_name="panel col",
+        class_name="panel col stay",
         aria_label="Plan",
     )
 
@@ -126,6 +125,7 @@ def start_button(
         disabled=(_PLAN.blocked != "") | ~_PLAN.is_ready,
         aria_busy=TrainState.is_starting,
         on_click=TrainState.start,
+        custom_attrs={"data-key": "start"},
         **props,
     )
 

@@ -55,8 +55,8 @@ export function Shortcuts() {
   const chord = useRef(0);
   useEffect(() => {
     const press = (selector) => {
-      const found = document.querySelector(selector);
-      if (found && !found.disabled) found.click();
+      const seen = [...document.querySelectorAll(selector)].find((item) => item.getClientRects().length > 0);
+      if (seen && !seen.disabled) seen.click();
     };
     const keys = {
       "?": () => press("[data-key=help]"),

@@ -26,14 +26,9 @@ def run_page() -> rx.Component:
     found = rx.fragment(
         _head(),
         rx.cond(RunState.failure.code != "", _failure(), rx.fragment()),
-        _figures(),
+        rx.cond(_VIEW.has_steps, _figures(), rx.fragment()),
         _loss(),
-        rx.el.div(
-            _mini("Learning rate", "learning_rate", _VIEW.learning_rate),
-            _mini("Gradient norm", "grad_norm", _VIEW.grad_norm),
-            _mini("Tokens per second", "tokens_per_s", _VIEW.tokens_per_s),
-            class_name="grid three",
-        ),
+        rx.cond(_VIEW.has_steps, _small_charts(), rx.fragment()),
         rx.cond(RunState.artifact != "", _result(), rx.fragment()),
         rx.cond(RunState.checkpoints.length() > 0, _checkpoints(), rx.fragment()),
         panel("Events", rx.el.div(event_log(RunState.events), class_name="p")),
@@ -113,6 +108,15 @@ def _figures() -> rx.Component:
     )
 
 
+def _small_charts() -> rx.Component:
+    return rx.el.div(
+        _mini("Learning rate", "learning_rate", _VIEW.learning_rate),
+        _mini("Gradient norm", "grad_norm", _VIEW.grad_norm),
+        _mini("Tokens per second", "tokens_per_s", _VIEW.tokens_per_s),
+        class_name="grid three",
+    )
+
+
 def _chart(variant: str, name: str, summary: str, **props: Any) -> rx.Component:
     return Chart.create(
         rows=RunState.rows,
@@ -182,7 +186,7 @@ def _loss() -> rx.Component:
         rx.fragment(),
     )
     return rx.el.section(
-        rx.el.div(legend, controls, class_name="ptop"),
+        rx.el.div(legend, rx.cond(_VIEW.has_steps, controls, rx.fragment()), class_name="ptop"),
         rx.cond(_VIEW.has_steps, rx.el.div(chart, class_name="chead"), waiting),
         class_name="panel",
         aria_label="Loss",
@@ -225,7 +229,10 @@ def _checkpoints() -> rx.Component:
         ),
     )
     return panel(
-        "Checkpoints", rx.el.table(rx.el.tbody(rows)), aside="newest 3 and the best are kept", bare=True
+        "Checkpoints",
+        rx.el.table(rx.el.tbody(rows)),
+        aside="newest 3 and the best are kept",
+        head_css="ptop bare",
     )
 
 

@@ -38,7 +38,8 @@ def _form() -> rx.Component:
     choices = rx.el.section(
         model_field(),
         data_field(),
-        rx.el.div(_preset(), _length(), class_name="grid pair stack"),
+        _preset(),
+        _length(),
         class_name="panel p col g4",
         aria_label="Choices",
     )
@@ -64,8 +65,9 @@ def _preset() -> rx.Component:
 def _length() -> rx.Component:
     error = TrainState.errors.get("steps", TrainState.errors.get("epochs", ""))
     return rx.el.div(
-        rx.el.span("Length of training", class_name="label", id="label-length"),
         rx.el.div(
+            rx.el.span("Train for", class_name="m nw", id="label-length"),
+            rx.el.span(class_name="grow"),
             rx.el.div(
                 rx.el.input(
                     default_value=_CHOICE.amount,
@@ -75,7 +77,7 @@ def _length() -> rx.Component:
                     on_change=lambda value: TrainState.set_field(_CHOICE.amount_kind, value).debounce(300),
                     max_length=12,
                 ),
-                class_name=rx.cond(error != "", "inp bad", "inp"),
+                class_name=rx.cond(error != "", "inp short bad", "inp short"),
             ),
             segmented(
                 "Counted in",
@@ -216,7 +218,7 @@ def _first_run() -> rx.Component:
         )
         for number, (title, text) in enumerate(_STEPS, start=1)
     ]
-    what = panel("What will happen", rx.el.div(*steps, class_name="steps"), bare=True)
+    what = panel("What will happen", rx.el.div(*steps, class_name="steps"), head_css="ptop flush")
     return rx.fragment(
         page_head(
             "Train your first model",

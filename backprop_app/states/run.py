@@ -63,9 +63,9 @@ class RunState(rx.State):
         self.last_only = key == "last"
 
     @rx.event
-    def set_smooth(self, percent: str) -> None:
+    def set_smooth(self, percent: float) -> None:
         """Smooth the loss more or less; 0 to 99 percent."""
-        self.smooth = min(_SMOOTH_MAX, max(0.0, int(percent) / 100))
+        self.smooth = min(_SMOOTH_MAX, max(0.0, float(percent) / 100))
 
     @rx.event
     def toggle_settings(self) -> None:
@@ -102,7 +102,7 @@ class RunState(rx.State):
         """Show the run in the address and keep it live until the page is left."""
         runtime = current()
         async with self:
-            prefix = str(self.router.page.params.get("run_id", ""))
+            prefix = str(self.router.url.path).rstrip("/").rpartition("/")[2]
             self._forget(prefix)
         try:
             detail = await asyncio.to_thread(runs.run_detail, runtime.ws, prefix)

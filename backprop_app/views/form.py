@@ -92,9 +92,9 @@ def data_options(paths: Sequence[Path], examples: Path) -> list[Option]:
 
 
 _PRESET_NOTES: Final = {
-    "quality": "Rank 256 on all linear layers. The most room to learn, the most memory.",
-    "fast": "Rank 16 on the query and value layers. Little memory, less room to learn.",
-    "auto": "The smallest rank that covers what the data teaches and fits this machine.",
+    "quality": "Rank 256 on all linear layers: the most room to learn, the most memory.",
+    "fast": "Rank 16 on q and v: little memory, less room to learn.",
+    "auto": "The smallest rank that covers the data and fits this machine.",
 }
 
 
@@ -137,8 +137,9 @@ def choice(
 def _data_note(result: Draft, dataset: str, data: Sequence[Option]) -> str:
     plan = result.plan
     parts = []
-    if plan is not None and plan.rows is not None:
-        parts.append(f"{units.count(plan.rows)} row{'' if plan.rows == 1 else 's'}")
+    if plan is not None and plan.rows and plan.epochs:
+        rows = max(1, round(plan.rows / plan.epochs))
+        parts.append(f"{units.count(rows)} row{'' if rows == 1 else 's'}")
     if plan is not None and plan.supervised_share is not None:
         parts.append(f"{100 * plan.supervised_share:.0f}{units.NBSP}% carries loss")
     parts += [option.aside for option in data if option.key == dataset and option.aside]

@@ -187,7 +187,7 @@ def _steps_note(plan: Plan) -> str:
     rows_text = f"{units.count(plan.rows)} row{'' if plan.rows == 1 else 's'}"
     passes = f"{plan.epochs:.1f}" if plan.epochs < 10 else units.count(plan.epochs)
     passes = passes.removesuffix(".0")
-    return f"{passes} pass{'' if passes == '1' else 'es'} over {rows_text}"
+    return f"{passes} pass{'' if passes == '1' else 'es'}, {rows_text}"
 
 
 def _tokens_note(plan: Plan) -> str:

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Final
 
 from backprop_core import units
+from backprop_core.config.presets import find_preset
 from backprop_core.runs.projection import ACTIVE, RunState
 from backprop_core.runs.series import Point
 
@@ -90,18 +91,25 @@ class RunItem:
 
 
 class Smoother:
-    """Exponential mean of the loss, bias-corrected so that it does not lag at the start."""
+    """Exponential mean of the loss that does not lag at the start; `chart.jsx` draws the same mean.
+
+    The share of the past grows with the values seen, n / (n + 10), up to `beta`, and the mean is divided by
+    its weights (bias correction).
+    """
 
     def __init__(self, beta: float = SMOOTHING) -> None:
         self._beta = beta
+        self._seen = 0
         self._sum = 0.0
         self._weight = 0.0
 
     def add(self, value: float) -> None:
         """Take in one loss; values that are not finite are left out."""
         if math.isfinite(value):
-            self._sum = self._beta * self._sum + (1 - self._beta) * value
-            self._weight = self._beta * self._weight + (1 - self._beta)
+            beta = min(self._beta, self._seen / (self._seen + 10))
+            self._seen += 1
+            self._sum = beta * self._sum + (1 - beta) * value
+            self._weight = beta * self._weight + (1 - beta)
 
     @property
     def value(self) -> float | None:
@@ -110,7 +118,10 @@ class Smoother:
 
 
 def short_model(model: str) -> str:
-    """Return the last part of a hub id or path: "Qwen/Qwen2.5-7B" -> "Qwen2.5-7B"."""
+    """Return the last part of a hub id or path, of a preset that of its hub id: "smollm2-135m" too."""
+    preset = find_preset(model)
+    if preset is not None:
+        model = preset.hub_id
     return model.replace("\\", "/").rstrip("/").rpartition("/")[2] or model
 
 
@@ -169,7 +180,7 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         step_time="" if state.step_s is None else f"{units.duration(state.step_s)} per step",
         epoch=f"epoch {state.epoch:.2f}" if state.step else "",
         memory="–" if state.memory_bytes is None else f"{state.memory_bytes / units.GIB:.1f}",
-        memory_note="peak of the card" if state.device.startswith("cuda") else "resident, this process",
+        memory_note="peak so far" if state.device.startswith("cuda") else "resident",
         tokens=units.compact(state.tokens) if state.tokens else "–",
         tokens_note=f"{units.compact(state.supervised_tokens)} carried loss" if state.tokens else "",
         learning_rate="–" if state.learning_rate is None else units.rate(state.learning_rate),
@@ -207,7 +218,7 @@ def run_item(state: RunState, points: Sequence[Point], now: datetime) -> RunItem
 
 def curve_path(losses: Sequence[float]) -> tuple[str, str, str]:
     """Return a smoothed loss as an SVG path in a 92 by 24 box, with the place of its last point."""
-    smoother = Smoother(0.8 if len(losses) > 20 else 0.0)
+    smoother = Smoother(0.8)
     values = []
     for loss in losses:
         smoother.add(loss)
