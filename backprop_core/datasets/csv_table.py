@@ -11,7 +11,7 @@ from typing import Final
 
 from backprop_core.datasets.jsonl import Batch, too_long
 from backprop_core.datasets.rows import RowCode, RowProblem
-from backprop_core.datasets.source import Limits
+from backprop_core.datasets.source import CHUNK_BYTES, Limits
 from backprop_core.errors import InputError
 
 _SEPARATORS: Final = (",", ";", "\t", "|")
@@ -29,7 +29,7 @@ def read_csv(chunks: Iterable[bytes], limits: Limits) -> Iterator[Batch]:
     first = next(lines, "")
     separator = max(_SEPARATORS, key=first.count)
     # The limit of the csv module is one for the whole process; ours per row is checked below.
-    csv.field_size_limit(max(limits.row_bytes, csv.field_size_limit()))
+    csv.field_size_limit(max(2 * limits.row_bytes + CHUNK_BYTES, csv.field_size_limit()))
     records = csv.reader(_again(first, lines), delimiter=separator, strict=True)
     names = _header(records, limits)
     batch = Batch()
