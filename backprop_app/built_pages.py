@@ -17,4 +17,5 @@ class BuiltPages(PrecompressedStaticFiles):
         page = Path(path) / "index.html"
         if path not in {"", "."} and self.lookup_path(str(page))[1] is not None:
             path = str(page)
-        return await super().get_response(path, scope)
+        response: Response = await super().get_response(path, scope)
+        return response

@@ -97,4 +97,4 @@ async def lifespan() -> AsyncIterator[None]:
 
 
 def _age_s() -> float:
-    return time.time() - psutil.Process().create_time()
+    return float(time.time() - psutil.Process().create_time())

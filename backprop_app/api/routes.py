@@ -17,7 +17,7 @@ from backprop_core.runs.store import RunFolder
 from backprop_core.services import runs
 
 SCHEMA_VERSION = 1
-_NOT_FOUND = frozenset({"INPUT_RUN_NOT_FOUND"})
+_STATUS = {"INPUT_RUN_NOT_FOUND": 404}
 
 router = APIRouter()
 
@@ -69,11 +69,8 @@ def run_events(run_id: str, offset: Annotated[int, Query(ge=0)] = 0) -> Streamin
 async def _coded(_request: Request, error: Exception) -> JSONResponse:
     """Answer with the code, the sentence and the hint of a known failure."""
     assert isinstance(error, BackpropagateError)
-    if error.code in _NOT_FOUND:
-        status = 404
-    else:
-        status = 400 if error.exit_code is ExitCode.USER else 500
-    return JSONResponse({"error": error.record()}, status_code=status)
+    status = 400 if error.exit_code is ExitCode.USER else 500
+    return JSONResponse({"error": error.record()}, status_code=_STATUS.get(error.code, status))
 
 
 def create_api() -> FastAPI:

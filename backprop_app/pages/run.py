@@ -30,7 +30,7 @@ def run_page() -> rx.Component:
         _loss(),
         rx.cond(_VIEW.has_steps, _small_charts(), rx.fragment()),
         rx.cond(RunState.artifact != "", _result(), rx.fragment()),
-        rx.cond(RunState.checkpoints.length() > 0, _checkpoints(), rx.fragment()),
+        rx.cond(RunState.checkpoints, _checkpoints(), rx.fragment()),
         panel("Events", rx.el.div(event_log(RunState.events), class_name="p")),
         _settings(),
         _stop_dialog(),
@@ -289,10 +289,10 @@ def _failure() -> rx.Component:
         ),
     )
     log = rx.cond(
-        RunState.log.length() > 0,
+        RunState.log,
         rx.el.div(
             rx.el.h2("Last lines", class_name="small-title"),
-            rx.el.div(rx.foreach(RunState.log, lambda line: rx.el.div(line)), class_name="logtail mt2"),
+            rx.el.div(rx.foreach(RunState.log, _log_line), class_name="logtail mt2"),
             class_name="foot",
         ),
         rx.fragment(),
@@ -300,6 +300,10 @@ def _failure() -> rx.Component:
     return rx.el.section(
         rx.el.div(what, safe, class_name="body"), log, class_name="panel fail", aria_label="What went wrong"
     )
+
+
+def _log_line(line: Any) -> rx.Component:
+    return rx.el.div(line)
 
 
 def _stop_dialog() -> rx.Component:

@@ -38,7 +38,7 @@ def runs_page() -> rx.Component:
     choices = (("all", "All"), ("running", "Running"), ("failed", "Failed"))
     status = segmented("Status", RunsState.status_filter, choices, RunsState.choose_filter)
     body = rx.cond(
-        RunsState.items.length() > 0,
+        RunsState.items,
         rx.fragment(_table(), _pages()),
         rx.cond(RunsState.is_loaded, _nothing(), rx.fragment()),
     )

@@ -139,7 +139,7 @@ def _derived_row(item: Any) -> rx.Component:
 def _advanced_field(item: Any) -> rx.Component:
     change = TrainState.set_field
     control = rx.cond(
-        item.choices.length() > 0,
+        item.choices,
         rx.el.select(
             rx.foreach(item.choices, lambda choice: rx.el.option(choice, value=choice)),
             value=item.value,
