@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import typer
 
+from backprop_core import units
 from backprop_core.config.schema import SchemaField, train_fields
 
 _PANELS: Final = {"model": "Model", "training": "Training", "lora": "LoRA", "run": "Run"}
@@ -45,16 +46,13 @@ def flags_of(field: SchemaField) -> tuple[str, ...]:
 
 
 def help_of(field: SchemaField) -> str:
-    """Return what the option does, what it takes, its default and its variable."""
+    """Return what the option does, its range and its default."""
     parts = [field.description]
-    takes = [field.limits] if field.limits else []
-    if field.choices:
-        takes.append(("or " if takes else "") + " | ".join(field.choices))
-    if takes:
-        parts.append(f"Takes {', '.join(takes)}.")
+    if field.limits:
+        words = f", or {' or '.join(field.choices)}" if field.choices else ""
+        parts.append(f"Takes {field.limits}{words}.")
     if (default := default_text(field)) is not None:
         parts.append(f"Default: {default}.")
-    parts.append(f"Variable: {field.env}.")
     return " ".join(parts)
 
 
@@ -64,7 +62,9 @@ def default_text(field: SchemaField) -> str | None:
         return None
     if field.kind == "bool":
         return "on" if field.default else "off"
-    return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+    if isinstance(field.default, float):
+        return units.rate(field.default) if field.default < 1e-3 else f"{field.default:g}"
+    return str(field.default)
 
 
 def _parameter(field: SchemaField) -> inspect.Parameter:

@@ -41,7 +41,7 @@ def train(
     from backpropagate.cli.plan import show_draft
     from backpropagate.cli.render import put, put_json, talk
 
-    layer = Layer("flag", given_values(fields), "flag")
+    layer = Layer("flag", given_values(fields))
     with workspace() as ws:
         if dry_run:
             return show_draft(training.draft(ws, [layer], source="cli"), as_json=as_json)
