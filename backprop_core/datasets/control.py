@@ -25,9 +25,10 @@ class ControlTokens:
 
     def neutralize(self, text: str) -> tuple[str, int]:
         """Return `text` with every control token broken, and how many there were."""
-        if self._pattern is None or not any(first in text for first in self._first):
-            return text, 0
-        return self._pattern.subn(_break, text)
+        for first in self._first:
+            if first in text and self._pattern is not None:
+                return self._pattern.subn(_break, text)
+        return text, 0
 
     def neutralize_value(self, value: Any) -> tuple[Any, int]:
         """Return a JSON value with the control tokens in all its strings broken, and their number."""

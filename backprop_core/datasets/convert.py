@@ -46,6 +46,8 @@ _ROLES: Final[Mapping[str, Role]] = {
     "ipython": "tool",
 }
 _CALL_ROLE: Final = "function_call"
+_PLAIN_ANSWERS: Final = ("assistant", "gpt")
+_PLAIN_OTHERS: Final = ("user", "human", "system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,35 @@ def convert(
         return _CONVERTERS[layout](row, number)
     except RowFault as fault:
         return fault.at(number)
+
+
+def layout_if_plain(row: Mapping[str, Any]) -> Layout | None:
+    """Return the format of a row that is a plain chat without a fault, else None.
+
+    The quick way through files of a hundred megabytes: what it accepts, `convert` accepts too;
+    everything else is for `convert` to judge.
+    """
+    turns = row["conversations"] if "conversations" in row else row.get("messages")
+    if type(turns) is not list or not turns or "tools" in row or "functions" in row:
+        return None
+    first = turns[0]
+    is_openai = type(first) is dict and "role" in first
+    speaker, said = ("role", "content") if is_openai else ("from", "value")
+    has_answer = False
+    for turn in turns:
+        if type(turn) is not dict or len(turn) != 2 or said not in turn:
+            return None
+        text = turn[said]
+        if type(text) is not str or not text or text.isspace():
+            return None
+        role = turn.get(speaker)
+        if role in _PLAIN_ANSWERS:
+            has_answer = True
+        elif role not in _PLAIN_OTHERS:
+            return None
+    if not has_answer:
+        return None
+    return Layout.OPENAI if is_openai else Layout.SHAREGPT
 
 
 def _from_chat(row: Mapping[str, Any], number: int) -> Conversation:

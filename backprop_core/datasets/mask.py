@@ -8,6 +8,7 @@ model never gets to choose it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -84,34 +85,52 @@ def encode_many(
     max_seq_length: int,
     train_on_responses: bool = True,
 ) -> Iterable[Encoded | RowProblem]:
-    """Yield ids and mask, or the problem, of each conversation, in order."""
-    for first in range(0, len(conversations), _BATCH):
-        yield from _encode_batch(
-            conversations[first : first + _BATCH], tokenizer, max_seq_length, train_on_responses
-        )
+    """Yield ids and mask, or the problem, of each conversation, in order.
+
+    While one batch is tokenized, which needs no interpreter, the next one is rendered.
+    """
+    batches = [conversations[first : first + _BATCH] for first in range(0, len(conversations), _BATCH)]
+    choices = _Choices(tokenizer.eos_id, max_seq_length, train_on_responses)
+    if len(batches) == 1:
+        rendered = _render(batches[0], tokenizer)
+        yield from _masked_batch(batches[0], rendered, tokenizer.encode_texts(_texts(rendered)), choices)
+        return
+    waiting: tuple[Sequence[Conversation], list[Rendered | RowProblem], Future[list[Encoding]]] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for batch in batches:
+            rendered = _render(batch, tokenizer)
+            encodings = pool.submit(tokenizer.encode_texts, _texts(rendered))
+            if waiting is not None:
+                yield from _masked_batch(waiting[0], waiting[1], waiting[2].result(), choices)
+            waiting = (batch, rendered, encodings)
+        if waiting is not None:
+            yield from _masked_batch(waiting[0], waiting[1], waiting[2].result(), choices)
 
 
-def _encode_batch(
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    eos_id: int | None
+    max_seq_length: int
+    train_on_responses: bool
+
+
+def _masked_batch(
     conversations: Sequence[Conversation],
-    tokenizer: ChatTokenizer,
-    max_seq_length: int,
-    train_on_responses: bool,
+    rendered: Sequence[Rendered | RowProblem],
+    encodings: Sequence[Encoding],
+    choices: _Choices,
 ) -> Iterable[Encoded | RowProblem]:
-    rendered = _render(conversations, tokenizer)
-    encodings = iter(tokenizer.encode_texts([item.text for item in rendered if isinstance(item, Rendered)]))
+    following = iter(encodings)
     for conversation, item in zip(conversations, rendered, strict=True):
         if isinstance(item, RowProblem):
             yield item
             continue
-        encoded = _masked(
-            conversation,
-            item,
-            next(encodings),
-            eos_id=tokenizer.eos_id,
-            max_seq_length=max_seq_length,
-            train_on_responses=train_on_responses,
-        )
+        encoded = _masked(conversation, item, next(following), choices)
         yield encoded if True in encoded.labels_mask else _nothing_to_learn(encoded)
+
+
+def _texts(rendered: Iterable[Rendered | RowProblem]) -> list[str]:
+    return [item.text for item in rendered if isinstance(item, Rendered)]
 
 
 def _render(conversations: Sequence[Conversation], tokenizer: ChatTokenizer) -> list[Rendered | RowProblem]:
@@ -120,33 +139,25 @@ def _render(conversations: Sequence[Conversation], tokenizer: ChatTokenizer) -> 
     return [next(chats) if item.text is None else Rendered(item.text, ()) for item in conversations]
 
 
-def _masked(
-    conversation: Conversation,
-    rendered: Rendered,
-    encoding: Encoding,
-    *,
-    eos_id: int | None,
-    max_seq_length: int,
-    train_on_responses: bool,
-) -> Encoded:
+def _masked(conversation: Conversation, rendered: Rendered, encoding: Encoding, choices: _Choices) -> Encoded:
     ids: list[int] = encoding.ids
     spans: tuple[TurnSpan, ...]
     if conversation.text is not None:
-        if eos_id is not None:
-            ids.append(eos_id)
+        if choices.eos_id is not None:
+            ids.append(choices.eos_id)
         spans = (TurnSpan("text", 0, len(ids), has_loss=True),)
     else:
         spans = tuple(_token_span(span, encoding, len(ids)) for span in rendered.spans)
-    everything = not train_on_responses or conversation.text is not None
+    everything = not choices.train_on_responses or conversation.text is not None
     mask = [everything] * len(ids)
     if not everything:
         for span in spans:
             if span.has_loss:
                 mask[span.start : span.end] = [True] * (span.end - span.start)
-    cut = max(0, len(ids) - max_seq_length)
+    cut = max(0, len(ids) - choices.max_seq_length)
     if cut:
-        del ids[max_seq_length:], mask[max_seq_length:]
-        spans = _cut_spans(spans, max_seq_length)
+        del ids[choices.max_seq_length :], mask[choices.max_seq_length :]
+        spans = _cut_spans(spans, choices.max_seq_length)
     return Encoded(conversation.row, ids, mask, cut, spans, rendered.n_neutralized, rendered.loses_reasoning)
 
 

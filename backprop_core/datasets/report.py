@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backprop_core.datasets.convert import ColumnMap, convert
+from backprop_core.datasets.convert import ColumnMap, convert, layout_if_plain
 from backprop_core.datasets.detect import Detection, Layout, layout_of, summarize_layouts
 from backprop_core.datasets.mask import Encoded, encode_many
 from backprop_core.datasets.readers import RowReader
@@ -137,6 +137,12 @@ def inspect(
         for problem in batch.problems:
             tally.refuse(problem)
         for number, value in batch.rows:
+            if mapping is None and len(tally.sample) >= limit:
+                plain = layout_if_plain(value)
+                if plain is not None:
+                    tally.layouts[plain] += 1
+                    tally.convertible += 1
+                    continue
             tally.layouts[layout_of(value)] += 1
             converted = convert(value, number, mapping)
             if isinstance(converted, RowProblem):

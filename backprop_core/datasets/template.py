@@ -96,6 +96,8 @@ class ChatTemplate:
             e for e in environment.extensions.values() if isinstance(e, _GenerationTracker)
         )
         self._template = environment.from_string(source)
+        # A plain dict: the chained one of jinja2 is copied key by key at every rendering.
+        self._template.globals = dict(self._template.globals)
         self.has_generation_marks = any(
             isinstance(node.call, jinja2.nodes.Call)
             and isinstance(node.call.node, jinja2.nodes.ExtensionAttribute)

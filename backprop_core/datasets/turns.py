@@ -21,6 +21,7 @@ from backprop_core.datasets.template import RENDER_ERRORS, ChatTemplate, as_dict
 _OPEN: Final = "\ufdd0"
 _CLOSE: Final = "\ufdd1"
 _INDEX: Final = 0xF0000
+_PLAIN_KEYS: Final = frozenset(("role", "content"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,15 @@ class TurnRenderer:
             turn = as_dict(message)
             if self._is_thinking_off and _is_rewritten(turn):
                 _drop_thinking(turn)
-            for key, value in turn.items():
-                if key != "role":
-                    turn[key], count = self._control.neutralize_value(value)
-                    total += count
+            turn["content"], total = self._neutralize(turn["content"], total)
+            for key in turn.keys() - _PLAIN_KEYS:
+                turn[key], total = self._neutralize(turn[key], total)
             turns.append(turn)
         return turns, total
+
+    def _neutralize(self, value: Any, total: int) -> tuple[Any, int]:
+        value, count = self._control.neutralize_value(value)
+        return value, total + count
 
     def _from_generation_marks(
         self, messages: Sequence[Message], turns: list[dict[str, Any]], tools: list[Any]
@@ -173,9 +177,9 @@ class TurnRenderer:
 
         Nothing is returned when the template renders marked contents differently.
         """
-        marked = [_mark(turn, index) for index, turn in enumerate(turns)]
-        if any(_OPEN in turn["content"] or _CLOSE in turn["content"] for turn in turns):
+        if _OPEN in text or _CLOSE in text:
             return {}
+        marked = [_mark(turn, index) for index, turn in enumerate(turns)]
         try:
             head, *parts = self._template.render(marked, tools=tools, options=self._options).split(_OPEN)
         except RENDER_ERRORS:
