@@ -100,13 +100,14 @@ def llama3_rope_factors(config: ModelConfig) -> FloatArray:
     Long waves are stretched by `factor`, short ones kept, those between blended (Llama 3.1 report).
     """
     size = config.head_size
-    exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
-    frequencies = 1 / np.float32(config.rope_number("rope_theta", 10000.0)) ** exponents
-    wave_lengths = np.float32(2 * math.pi) / frequencies
+    exponents = (np.arange(0, size, 2, dtype=np.float32) / np.float32(size)).astype(np.float64)
+    frequencies = 1 / (config.rope_number("rope_theta", 10000.0) ** exponents).astype(np.float32)
+    # From here on the order of float32 operations is that of the reference converter.
+    wave_lengths = np.float32(2 * math.pi) * (1 / frequencies)
     original = config.rope_number("original_max_position_embeddings", 8192)
     factor = config.rope_number("factor", 8.0)
     low, high = config.rope_number("low_freq_factor", 1.0), config.rope_number("high_freq_factor", 4.0)
-    smooth = (np.float32(original) / wave_lengths - np.float32(low)) / np.float32(high - low)
+    smooth = (np.float32(original) * (1 / wave_lengths) - np.float32(low)) / np.float32(high - low)
     blended = 1 / ((1 - smooth) / np.float32(factor) + smooth)
     is_short, is_long = wave_lengths < original / high, wave_lengths > original / low
     return np.where(is_short, 1, np.where(is_long, factor, blended)).astype(np.float32)

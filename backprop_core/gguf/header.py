@@ -75,6 +75,11 @@ def i32_list(content: Sequence[int]) -> Value:
     return Value(ValueKind.I32, tuple(content))
 
 
+def flag_list(content: Sequence[bool]) -> Value:
+    """Return a list of truth values."""
+    return Value(ValueKind.BOOL, tuple(content))
+
+
 def f32_list(content: Sequence[float]) -> Value:
     """Return a list of real numbers."""
     return Value(ValueKind.F32, tuple(content))

@@ -80,19 +80,21 @@ class MergedSource:
 
     def dtype(self, name: str) -> str:
         """Return the stored type; merged tensors are computed in float32."""
-        if (stored := self._adapter.replaced.get(name)) is not None:
-            return self._adapter.source.dtype(stored)
-        return "F32" if name in self._adapter.modules else self._base.dtype(self._base_name(name))
+        return "F32" if name in self._adapter.modules else self._unmerged_dtype(name)
 
     def rows(self, name: str, index: RowIndex) -> FloatArray:
         """Return the chosen rows, merged, as float32."""
-        if (stored := self._adapter.replaced.get(name)) is not None:
-            return self._adapter.source.rows(stored, index)
-        base_name = self._base_name(name)
-        values = self._base.rows(base_name, index)
-        if (module := self._adapter.modules.get(name)) is None:
-            return values
-        return merge_rows(values, self.factors(module), index, self._base.dtype(base_name))
+        stored = self._adapter.replaced.get(name)
+        if stored is None:
+            values = self._base.rows(self._base_name(name), index)
+        else:
+            values = self._adapter.source.rows(stored, index)
+        module = self._adapter.modules.get(name)
+        return (
+            values
+            if module is None
+            else merge_rows(values, self.factors(module), index, self._unmerged_dtype(name))
+        )
 
     def release(self) -> None:
         """Give memory of rows already read back to the system."""
@@ -120,6 +122,11 @@ class MergedSource:
             principal = principal_part(weight, module.rank)
         magnitude = None if module.magnitude is None else read(module.magnitude, _ALL).reshape(-1)
         return Factors(b * np.float32(module.scale), a, magnitude, principal)
+
+    def _unmerged_dtype(self, name: str) -> str:
+        if (stored := self._adapter.replaced.get(name)) is not None:
+            return self._adapter.source.dtype(stored)
+        return self._base.dtype(self._base_name(name))
 
     def _base_name(self, name: str) -> str:
         is_borrowed = name == OUTPUT and OUTPUT not in self._base.names()

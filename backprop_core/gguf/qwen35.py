@@ -10,7 +10,7 @@ import numpy as np
 
 from backprop_core.errors import InputError
 from backprop_core.gguf.config import ModelConfig
-from backprop_core.gguf.header import Value, i32_list, u32
+from backprop_core.gguf.header import Value, flag_list, i32_list, u32
 from backprop_core.gguf.source import FloatArray
 from backprop_core.gguf.transforms import AS_STORED, Order, Transform, tile_groups
 
@@ -22,13 +22,17 @@ def metadata(config: ModelConfig, prefix: str) -> dict[str, Value]:
     value_heads, key_heads = config.count("linear_num_value_heads"), config.count("linear_num_key_heads")
     sections = [*config.rope.get("mrope_section", _DEFAULT_SECTIONS), 0, 0, 0, 0][:4]
     rotary = int(config.head_size * config.rope_number("partial_rotary_factor", 0.25))
+    interval = config.count("full_attention_interval", 4)
     keys = {
         "ssm.conv_kernel": u32(config.count("linear_conv_kernel_dim")),
         "ssm.state_size": u32(config.count("linear_key_head_dim")),
         "ssm.group_count": u32(key_heads),
         "ssm.time_step_rank": u32(value_heads),
         "ssm.inner_size": u32(config.count("linear_value_head_dim") * value_heads),
-        "full_attention_interval": u32(config.count("full_attention_interval", 4)),
+        "full_attention_interval": u32(interval),
+        "attention.recurrent_layers": flag_list(
+            [(layer + 1) % interval != 0 for layer in range(config.layers)]
+        ),
         "rope.dimension_count": u32(rotary),
         "rope.dimension_sections": i32_list(sections),
     }
@@ -92,4 +96,4 @@ def _plus_one(values: FloatArray) -> FloatArray:
 
 
 def _negative_exponential(values: FloatArray) -> FloatArray:
-    return -np.exp(values)
+    return -np.exp(values.astype(np.float64)).astype(np.float32)

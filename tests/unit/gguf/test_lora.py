@@ -100,6 +100,14 @@ def test_adapted_embedding_stores_its_factors_transposed(tmp_path):
     np.testing.assert_allclose(source.rows("model.embed_tokens.weight", WHOLE), (b @ a).T)
 
 
+def test_saved_and_adapted_matrix_is_the_saved_one_plus_its_update(tmp_path):
+    arrays = lora_arrays(MODULE, ROWS, COLUMNS)
+    b, a = factors(arrays)
+    saved = {f"base_model.model.{MODULE}.base_layer.weight": base_weight() + 1}
+    rows = merged(tmp_path, arrays | saved).rows(TARGET, WHOLE)
+    np.testing.assert_allclose(rows, base_weight() + 1 + 2 * (b @ a), rtol=1e-5)
+
+
 def embedding_replacement(rows: int = 5) -> dict[str, np.ndarray]:
     return {"base_model.model.model.embed_tokens.weight": np.full((rows, 3), 7.0, np.float32)}
 
