@@ -59,18 +59,18 @@ def choose_batch(spec: TrainSpec, rows: int | None, fits: Callable[[int], bool])
 def run_length(spec: TrainSpec, rows: int | None, batch: Batch) -> Length:
     """Return the steps of the run; with steps and epochs given, whichever ends first.
 
-    An epoch takes ceil(ceil(rows / micro) / accumulation) steps, as the trainer counts.
+    Passes over the data follow one another without a gap, so that each step takes as many rows.
     """
     if not rows:
         return Length(spec.steps or DEFAULT_STEPS, spec.epochs)
-    per_epoch = math.ceil(math.ceil(rows / batch.micro) / batch.accumulation)
     if spec.epochs is None:
         steps = spec.steps or DEFAULT_STEPS
     else:
-        steps = math.ceil(spec.epochs * per_epoch)
+        # Rounded first: 0.1 x 30 rows are 3 rows, not 3.0000000000000004.
+        steps = math.ceil(round(spec.epochs * rows, 6) / batch.effective)
         if spec.steps is not None:
             steps = min(steps, spec.steps)
-    return Length(steps, steps / per_epoch)
+    return Length(steps, steps * batch.effective / rows)
 
 
 def choose_checkpoint_every(spec: TrainSpec, steps: int) -> int:

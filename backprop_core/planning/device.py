@@ -22,11 +22,9 @@ def choose_device(spec: TrainSpec, machine: MachineFacts) -> DeviceKind:
     return "cpu" if machine.gpu is None else "cuda"
 
 
-def choose_precision(device: DeviceKind, *, has_bf16: bool) -> Precision:
-    """Return how unquantized weights are held: bf16 where the device multiplies it itself."""
-    if has_bf16:
-        return "bf16"
-    return "fp16" if device == "cuda" else "fp32"
+def choose_precision(*, has_bf16: bool) -> Precision:
+    """Return how weights are held and multiplied: bf16 where the device does it itself."""
+    return "bf16" if has_bf16 else "fp32"
 
 
 def device_problems(spec: TrainSpec, machine: MachineFacts, model: ModelFacts) -> list[FieldProblem]:

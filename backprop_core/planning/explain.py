@@ -112,7 +112,8 @@ def _batch(spec: TrainSpec, facts: PlanFacts, choices: Choices, fit: Fit | None)
     else:
         reason = "fits the card" if choices.device == "cuda" else "fits the memory"
     detail = (
-        f"Each optimizer step learns from {effective} rows: {accumulation} micro-batches of {micro}. "
+        f"Each optimizer step learns from {_counted(effective, 'row')}: "
+        f"{_counted(accumulation, 'micro-batch', 'micro-batches')} of {micro}. "
         f"{EFFECTIVE_BATCH} rows a step suit LoRA; larger micro-batches are faster and need more memory."
     )
     aside = f"{micro} × {accumulation} accumulated"
@@ -134,7 +135,7 @@ def _weights(spec: TrainSpec, choices: Choices, case: Case | None, fit: Fit | No
         reason = f"{case.precision} needs {dense}"
         detail = (
             f"Unquantized the run needs at least {dense}; {gib(case.free_bytes)} are free. "
-            "In 4-bit the frozen base takes about a quarter; the adapter learns at full precision."
+            "In 4-bit the frozen base takes about a quarter; the adapter learns in bf16."
         )
     elif case.device == "cpu":
         reason = "processor"
@@ -167,11 +168,13 @@ def _recompute(spec: TrainSpec, choices: Choices, case: Case | None, fit: Fit | 
     if case is None or fit is None:
         return Derived("gradient_checkpointing", "Recompute", value, "model not read yet", detail)
     kept = gib(without_recompute(case, fit).peak_bytes)
+    if value == "on":
+        detail = f"{detail} Without it the run needs {kept}."
     if spec.gradient_checkpointing != "auto":
         reason = "set"
     else:
         reason = "fits without" if value == "off" else f"without it {kept}"
-    return Derived("gradient_checkpointing", "Recompute", value, reason, f"{detail} Without it: {kept}.")
+    return Derived("gradient_checkpointing", "Recompute", value, reason, detail)
 
 
 def _device(spec: TrainSpec, facts: PlanFacts, device_name: str, choices: Choices) -> Derived:
@@ -193,3 +196,7 @@ def _checkpoints(spec: TrainSpec, choices: Choices) -> Derived:
         f"A kill or a power cut costs at most {count(every)} steps. The newest three and the best are kept."
     )
     return Derived("checkpoint_every", "Checkpoint", value, reason, detail)
+
+
+def _counted(number: int, one: str, more: str = "") -> str:
+    return f"{count(number)} {one if number == 1 else more or one + 's'}"

@@ -8,6 +8,7 @@ from typing import Final
 
 from backprop_core.config.specs import TrainSpec
 from backprop_core.planning.batch import Batch, choose_batch
+from backprop_core.planning.load import TrainingLoad
 from backprop_core.planning.model_shape import ModelShape
 from backprop_core.planning.records import (
     Calibration,
@@ -17,7 +18,7 @@ from backprop_core.planning.records import (
     Precision,
     Quantization,
 )
-from backprop_core.planning.vram import Forecast, TrainingLoad, forecast
+from backprop_core.planning.vram import Forecast, forecast
 
 # Share of the free memory that a derived value may fill; the rest is for what the forecast misses.
 _USABLE: Final = {"cuda": 0.95, "cpu": 0.90}
@@ -40,12 +41,12 @@ class Case:
         """The memory that derived values may fill."""
         return int(self.free_bytes * _USABLE[self.device])
 
-    def load(self, r: int, micro: int, quantization: Quantization, *, recompute: bool) -> TrainingLoad:
-        """Return the load of one micro-batch; rows are as long as the longest may be."""
-        row_tokens = self.spec.max_seq_length
-        share = 1.0
+    def load(self, r: int, rows: int, quantization: Quantization, *, recompute: bool) -> TrainingLoad:
+        """Return the load of the largest micro-batch of `rows` rows that the run will meet."""
+        row_tokens, tokens, share = self.spec.max_seq_length, rows * self.spec.max_seq_length, 1.0
         if self.data is not None and self.data.tokens:
             row_tokens = max(1, min(row_tokens, self.data.longest_tokens))
+            tokens = _largest_sum(self.data, rows, row_tokens)
             share = self.data.supervised_tokens / self.data.tokens
         return TrainingLoad(
             shape=self.shape,
@@ -56,11 +57,23 @@ class Case:
             lora_r=r,
             target_modules=self.spec.target_modules,
             use_dora=self.spec.use_dora,
-            micro_batch=micro,
+            rows=rows,
+            tokens=tokens,
             row_tokens=row_tokens,
-            supervised_tokens=round(micro * row_tokens * share),
+            supervised_tokens=round(tokens * share),
             recompute=recompute,
         )
+
+
+def _largest_sum(data: DataFacts, rows: int, row_tokens: int) -> int:
+    """Return the tokens of the largest of a run's micro-batches.
+
+    One row as long as the longest, the others half way between the mean and the length that 19 of 20
+    stay below: rows are drawn at random, so that a micro-batch of long rows alone does not come.
+    """
+    mean = data.tokens / max(1, data.usable_rows)
+    others = (mean + max(mean, min(data.p95_tokens, row_tokens))) / 2
+    return min(rows * row_tokens, round(row_tokens + (rows - 1) * others))
 
 
 @dataclass(frozen=True, slots=True)

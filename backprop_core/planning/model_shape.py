@@ -6,8 +6,9 @@ and marked as not exact. It knows no weights and no memory.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from backprop_core.errors import InputError
@@ -17,8 +18,13 @@ ALL_LINEAR: Final = "all-linear"
 
 @dataclass(frozen=True, slots=True)
 class LinearShape:
-    """One kind of linear layer: weight `(outputs, inputs)`, `count` times in the model."""
+    """One kind of linear layer: weight `(outputs, inputs)`, `count` times in the model.
 
+    Attributes:
+        block: the module of a layer that holds it: `self_attn`, `linear_attn` or `mlp`.
+    """
+
+    block: str
     name: str
     inputs: int
     outputs: int
@@ -113,18 +119,47 @@ class ModelShape:
         )
 
     def targets(self, target_modules: str) -> tuple[LinearShape, ...]:
-        """Return the linear layers that `target_modules` names; none when no name matches.
+        """Return the linear layers that `target_modules` names; none when nothing matches.
 
         Args:
-            target_modules: "all-linear", or names with commas. A name whose layer this family
-                keeps fused (`q_proj` in `qkv_proj`) stands for the fused layer.
+            target_modules: "all-linear", names with commas, or a pattern for whole module names
+                such as `model.layers.3.self_attn.q_proj`. A name whose layer this family keeps
+                fused (`q_proj` in `qkv_proj`) stands for the fused layer.
         """
-        if target_modules.strip() == ALL_LINEAR:
+        wanted = self.target_names(target_modules)
+        if wanted == ALL_LINEAR:
             return self.linears
-        wanted = {name.strip() for name in target_modules.split(",")}
+        if isinstance(wanted, str):
+            return tuple(self._matching(wanted))
+        return tuple(
+            linear
+            for linear in self.linears
+            if any(f".{linear.block}.{linear.name}".endswith(f".{name}") for name in wanted)
+        )
+
+    def target_names(self, target_modules: str) -> str | list[str]:
+        """Return the layers as PEFT takes them: "all-linear", a pattern, or this family's own names."""
+        wanted = target_modules.strip()
+        if wanted == ALL_LINEAR or _PATTERN_SIGNS.search(wanted):
+            return wanted
         known = {linear.name for linear in self.linears}
-        wanted |= {_FUSED[name] for name in wanted if name not in known and name in _FUSED}
-        return tuple(linear for linear in self.linears if linear.name in wanted)
+        names = [name.strip() for name in wanted.split(",") if name.strip()]
+        fused = [_FUSED[name] if name not in known and _FUSED.get(name) in known else name for name in names]
+        return list(dict.fromkeys(fused))
+
+    def _matching(self, pattern: str) -> Iterator[LinearShape]:
+        """Yield the linears whose module names match, counted over all layers."""
+        try:
+            whole = re.compile(pattern)
+        except re.error:
+            return
+        for linear in self.linears:
+            name = f"{linear.block}.{linear.name}"
+            hits = sum(
+                whole.fullmatch(f"model.layers.{index}.{name}") is not None for index in range(self.layers)
+            )
+            if hits:
+                yield replace(linear, count=max(1, round(linear.count * hits / self.layers)))
 
     def adapter_parameters(self, r: int, target_modules: str = ALL_LINEAR, *, use_dora: bool = False) -> int:
         """Return the trainable parameters of a LoRA adapter: r x (inputs + outputs) per layer.
@@ -137,6 +172,8 @@ class ModelShape:
         )
 
 
+# What tells a pattern from a list of names.
+_PATTERN_SIGNS: Final = re.compile(r"[*+?()\[\]{}|\\^$]")
 # Layers that some families keep fused, by the names that others give to their parts.
 _FUSED: Final = {
     "q_proj": "qkv_proj",
@@ -239,13 +276,15 @@ def _attention(
     bias = family.qkv_bias == "always" or (family.qkv_bias == "config" and config.is_on("attention_bias"))
     output_bias = bias and family.qkv_bias == "config"
     if family.is_fused:
-        yield LinearShape("qkv_proj", hidden, queries + 2 * keys, count)
+        yield LinearShape("self_attn", "qkv_proj", hidden, queries + 2 * keys, count)
     else:
         # Qwen3.5 takes query and output gate out of one projection.
-        yield LinearShape("q_proj", hidden, queries * (2 if family.has_gated_query else 1), count, bias)
-        yield LinearShape("k_proj", hidden, keys, count, bias)
-        yield LinearShape("v_proj", hidden, keys, count, bias)
-    yield LinearShape("o_proj", queries, hidden, count, output_bias)
+        yield LinearShape(
+            "self_attn", "q_proj", hidden, queries * (2 if family.has_gated_query else 1), count, bias
+        )
+        yield LinearShape("self_attn", "k_proj", hidden, keys, count, bias)
+        yield LinearShape("self_attn", "v_proj", hidden, keys, count, bias)
+    yield LinearShape("self_attn", "o_proj", queries, hidden, count, output_bias)
 
 
 def _mlp(
@@ -253,11 +292,11 @@ def _mlp(
 ) -> Iterator[LinearShape]:
     bias = family.has_config_mlp_bias and config.is_on("mlp_bias")
     if family.is_fused:
-        yield LinearShape("gate_up_proj", hidden, 2 * intermediate, count)
+        yield LinearShape("mlp", "gate_up_proj", hidden, 2 * intermediate, count)
     else:
-        yield LinearShape("gate_proj", hidden, intermediate, count, bias)
-        yield LinearShape("up_proj", hidden, intermediate, count, bias)
-    yield LinearShape("down_proj", intermediate, hidden, count, bias)
+        yield LinearShape("mlp", "gate_proj", hidden, intermediate, count, bias)
+        yield LinearShape("mlp", "up_proj", hidden, intermediate, count, bias)
+    yield LinearShape("mlp", "down_proj", intermediate, hidden, count, bias)
 
 
 def _full_attention_layers(config: _Config, layers: int) -> int:
@@ -277,11 +316,11 @@ def _delta_net_sizes(config: _Config) -> tuple[int, int, int]:
 
 def _delta_net(config: _Config, hidden: int, count: int) -> Iterator[LinearShape]:
     keys, values, value_heads = _delta_net_sizes(config)
-    yield LinearShape("in_proj_qkv", hidden, 2 * keys + values, count)
-    yield LinearShape("in_proj_z", hidden, values, count)
-    yield LinearShape("in_proj_b", hidden, value_heads, count)
-    yield LinearShape("in_proj_a", hidden, value_heads, count)
-    yield LinearShape("out_proj", values, hidden, count)
+    yield LinearShape("linear_attn", "in_proj_qkv", hidden, 2 * keys + values, count)
+    yield LinearShape("linear_attn", "in_proj_z", hidden, values, count)
+    yield LinearShape("linear_attn", "in_proj_b", hidden, value_heads, count)
+    yield LinearShape("linear_attn", "in_proj_a", hidden, value_heads, count)
+    yield LinearShape("linear_attn", "out_proj", values, hidden, count)
 
 
 def _delta_net_small(config: _Config) -> int:

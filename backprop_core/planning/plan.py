@@ -20,7 +20,6 @@ from backprop_core.planning.rank import RANKS, RankChoice, choose_rank
 from backprop_core.planning.records import Choices, DeviceKind, MachineFacts, Plan, PlanFacts, Precision
 from backprop_core.planning.suggest import suggest
 from backprop_core.planning.time import TimeEstimate, estimate_time
-from backprop_core.planning.vram import trainable_parameters
 
 
 def make_plan(spec: TrainSpec, facts: PlanFacts) -> Plan:
@@ -59,7 +58,7 @@ def make_plan(spec: TrainSpec, facts: PlanFacts) -> Plan:
         disk_bytes=disk,
         disk_free_bytes=facts.disk_free_bytes,
         download_bytes=facts.model.download_bytes,
-        trainable_parameters=trainable_parameters(fit.load) if fit is not None else None,
+        trainable_parameters=fit.load.trainable_parameters if fit is not None else None,
         choices=choices,
         derived=explain(
             spec, facts, device_name=place.name, choices=choices, case=held.case, rank=held.rank, fit=fit
@@ -90,9 +89,9 @@ def _place(spec: TrainSpec, machine: MachineFacts) -> _Place:
         gpu = machine.gpu
         if gpu is None:
             return _Place("cuda", "no CUDA card", "bf16", 0)
-        return _Place("cuda", gpu.name, choose_precision("cuda", has_bf16=gpu.has_bf16), gpu.free_bytes)
+        return _Place("cuda", gpu.name, choose_precision(has_bf16=gpu.has_bf16), gpu.free_bytes)
     cores = f"{machine.cpu_cores} core" + ("s" if machine.cpu_cores != 1 else "")
-    precision = choose_precision("cpu", has_bf16=machine.cpu_has_bf16)
+    precision = choose_precision(has_bf16=machine.cpu_has_bf16)
     return _Place("cpu", f"processor, {cores}", precision, machine.ram_free_bytes)
 
 
@@ -189,7 +188,7 @@ def _disk(facts: PlanFacts, choices: Choices, fit: Fit | None) -> int | None:
     if fit is None:
         return None
     written = run_disk_bytes(
-        trainable_parameters(fit.load),
+        fit.load.trainable_parameters,
         has_8bit_optimizer=choices.optim != "adamw_torch",
         checkpoints=max(1, choices.steps // choices.checkpoint_every),
     )

@@ -14,7 +14,7 @@ from backprop_core.planning.model_shape import ModelShape
 
 System = Literal["linux", "windows", "macos"]
 DeviceKind = Literal["cuda", "cpu"]
-Precision = Literal["bf16", "fp16", "fp32"]
+Precision = Literal["bf16", "fp32"]
 Quantization = Literal["none", "4bit", "8bit"]
 Optimizer = Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"]
 Tone = Literal["frozen", "adapter", "gradients", "optimizer", "activations", "spare"]

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from backprop_core.planning.load import TrainingLoad
 from backprop_core.planning.records import DeviceKind, MeasuredSpeed
-from backprop_core.planning.vram import TrainingLoad, base_weight_bytes, trainable_parameters
+from backprop_core.planning.vram import base_weight_bytes
 from backprop_core.units import count
 
 # Imports, reading the weights at this speed, and writing the adapter.
@@ -16,7 +17,7 @@ _LOAD_BYTES_PER_S: Final = 1.0e9
 
 # Multiply-adds per second of one processor core, from SmolLM2-135M on a Xeon with and without bf16
 # units; and the fixed cost of each layer in each micro-batch.
-_CORE_FLOPS: Final = {"bf16": 95e9, "fp16": 58e9, "fp32": 58e9}
+_CORE_FLOPS: Final = {"bf16": 170e9, "fp32": 100e9}
 _LAYER_S: Final = 0.012
 # More cores help less than their number: two threads gave 1.6 times the speed of one.
 _CORE_EXPONENT: Final = 0.7
@@ -101,7 +102,7 @@ def flops_per_token(load: TrainingLoad) -> float:
     again = 2 * shape.linear_parameters if load.recompute else 0
     if load.lora_r is None:
         return float(6 * passed + attention + again)
-    return float(4 * passed + 6 * trainable_parameters(load) + attention + again)
+    return float(4 * passed + 6 * load.trainable_parameters + attention + again)
 
 
 def _card_flops(device: DeviceKind, name: str) -> float | None:

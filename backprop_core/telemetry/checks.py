@@ -113,7 +113,7 @@ def _cards(facts: DoctorFacts) -> list[Check]:
             "GPU",
             "ok" if gpu.has_bf16 else "warn",
             f"{gpu.name}{more}, compute capability {capability}",
-            "" if gpu.has_bf16 else "This card has no bf16; runs use fp16.",
+            "" if gpu.has_bf16 else "This card has no bf16; runs use fp32.",
         ),
         Check(
             "VRAM",
