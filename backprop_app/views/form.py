@@ -19,6 +19,8 @@ from backprop_core.services.training import Draft
 
 # Chosen elsewhere on the page, or not the page's to choose.
 _NOT_ADVANCED: Final = frozenset({"model", "dataset", "output_dir", "lora_preset", "steps", "epochs"})
+# Named where the data is: they say how much of it is used.
+_COUNTS: Final = ("steps", "epochs", "samples")
 _ON: Final = "on"
 _OFF: Final = "off"
 
@@ -231,13 +233,12 @@ def _flag(field: SchemaField, text: str) -> list[str]:
 
 def python_twin(draft: Mapping[str, str]) -> str:
     """Return the Python line that starts the same run."""
-    keywords = {
-        name: text for name, text in draft.items() if name not in {"model", "dataset", "steps", "epochs"}
-    }
+    apart = {"model", "dataset", *_COUNTS}
+    keywords = {name: text for name, text in draft.items() if name not in apart}
     given = [json.dumps(draft["model"])] if "model" in draft else []
     given += [f"{name}={_literal(train_field(name), text)}" for name, text in keywords.items()]
     train = [json.dumps(shown_path(draft.get("dataset", "")))]
-    train += [f"{name}={draft[name]}" for name in ("steps", "epochs") if draft.get(name)]
+    train += [f"{name}={draft[name]}" for name in _COUNTS if draft.get(name)]
     return f"Trainer({', '.join(given)}).train({', '.join(train)})"
 
 
