@@ -1,14 +1,14 @@
-"""What happens between two optimizer steps: metrics, the user's wishes, the end of the run."""
+"""What happens between two optimizer steps: metrics, checkpoints, the user's wishes, the end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.devices import Device
+from backprop_core.engine.keeping import Keeper, Saved, Tally
 from backprop_core.engine.sampling import RowOrder
 from backprop_core.engine.trainer import StepFacts
 from backprop_core.errors import RunError
@@ -17,37 +17,43 @@ from backprop_core.events.types import Metrics, RunContinued, RunPaused
 _MAX_NOT_FINITE: Final = 3
 
 
-@dataclass(slots=True)
-class Tally:
-    """What the run has seen so far, over all attempts.
-
-    Attributes:
-        not_finite: steps in a row whose loss or gradient was no number.
-        ending: why the loop ended before its last step, if it did.
-    """
-
-    tokens: int = 0
-    supervised_tokens: int = 0
-    not_finite: int = 0
-    ending: Literal["stopped", "interrupted"] | None = None
-
-
 class StepReporter(TrainerCallback):  # type: ignore[misc]
     """Journals each step and reads the user's wishes at its end.
 
     `trainer` is set once the trainer exists; it supplies the facts of the newest step.
+
+    Args:
+        saved: the checkpoint that the attempt goes on from, if any.
     """
 
     def __init__(
-        self, context: RunContext, device: Device, order: RowOrder, total_steps: int, tally: Tally
+        self,
+        context: RunContext,
+        *,
+        device: Device,
+        order: RowOrder,
+        total_steps: int,
+        tally: Tally,
+        keeper: Keeper,
+        saved: Saved | None,
     ) -> None:
         self._context = context
         self._device = device
         self._order = order
         self._total_steps = total_steps
         self._tally = tally
+        self._keeper = keeper
+        self._saved = saved
         self._began = 0.0
         self.trainer: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Go on from the checkpoint; optimizer and schedule exist from here on."""
+        if self._saved is not None:
+            self._keeper.restore(self._saved, self.trainer)
+            state.global_step = self._saved.loop.step
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -63,11 +69,13 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         Raises:
             RunError: RUNTIME_LOSS_NOT_FINITE after three such steps in a row.
         """
-        facts: StepFacts = self.trainer.step_facts
-        self._context.position.step = state.global_step
-        self._journal(state.global_step, facts)
-        self._watch_finite(state.global_step, facts)
-        self._obey(state.global_step, control)
+        step, facts = state.global_step, self.trainer.step_facts
+        self._context.position.step = step
+        self._journal(step, facts)
+        self._watch_finite(step, facts)
+        if self._keeper.is_due(step) and facts.is_finite:
+            self._keeper.save(step, self.trainer)
+        self._obey(step, control)
 
     def _journal(self, step: int, facts: StepFacts) -> None:
         seconds = max(self._context.clock.monotonic() - self._began, 1e-9)
@@ -109,5 +117,6 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
             self._tally.ending = "interrupted"
         elif watch.request() == "stop":
             self._tally.ending = "stopped"
-        if self._tally.ending is not None:
+        if self._tally.ending is not None and step < self._total_steps:
+            self._keeper.save(step, self.trainer)
             control.should_training_stop = True

@@ -9,14 +9,19 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
 
 from backprop_core import platform
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.control import AttemptEnded
 from backprop_core.engine.failures import classify
 from backprop_core.engine.outcome import Outcome
-from backprop_core.errors import BackpropagateError
+from backprop_core.errors import BackpropagateError, RunError
 from backprop_core.events.types import RunCompleted, RunFailed, RunInterrupted, RunStarted, RunStopped
+
+# Room for the last words of a run whose disk is full.
+_RESERVE_BYTES: Final = 1 << 16
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +34,7 @@ def execute(context: RunContext) -> None:
     """
     began = context.clock.monotonic()
     try:
+        _reserve(context).write_bytes(bytes(_RESERVE_BYTES))
         with _device_slot(context):
             began = context.clock.monotonic()
             _announce(context)
@@ -41,12 +47,14 @@ def execute(context: RunContext) -> None:
     except Exception as error:
         known = classify(error)
         _log.error("attempt %d failed: %s", context.attempt, known, exc_info=error)
-        context.journal.append(RunFailed(step=context.position.step, error=known.record()))
+        _say_failure(context, known)
         if known is error:
             raise
         raise known from error
     else:
         _say_end(context, outcome.how, outcome.artifact, "the system ended the process", began)
+    finally:
+        _reserve(context).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -100,6 +108,20 @@ def _recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
     from backprop_core.engine.run_sft import run_sft
 
     return run_sft
+
+
+def _say_failure(context: RunContext, error: BackpropagateError) -> None:
+    """Journal a failure, on a full disk into the room that was kept free for it."""
+    body = RunFailed(step=context.position.step, error=error.record())
+    try:
+        context.journal.append(body)
+    except RunError:
+        _reserve(context).unlink(missing_ok=True)
+        context.journal.append(body)
+
+
+def _reserve(context: RunContext) -> Path:
+    return context.folder.path / "reserve"
 
 
 def _say_end(context: RunContext, how: str, artifact: str, reason: str, began: float) -> None:

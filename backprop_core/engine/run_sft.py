@@ -7,22 +7,24 @@ from typing import Any
 
 from backprop_core.engine.adapters import add_adapter
 from backprop_core.engine.artifacts import save_adapter
-from backprop_core.engine.callbacks import StepReporter, Tally
+from backprop_core.engine.callbacks import StepReporter
 from backprop_core.engine.choices import choose
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.devices import Device, select_device
+from backprop_core.engine.keeping import Keeper, Tally, find_saved, identity_of, require_same
 from backprop_core.engine.loading import count_parameters, fetch_base, load_model
 from backprop_core.engine.outcome import Outcome
 from backprop_core.engine.sampling import RowOrder
 from backprop_core.engine.schedules import learning_rate_factor, warmup_steps
 from backprop_core.engine.tokenizing import TrainingData, read_training_data
 from backprop_core.engine.trainer import RunTrainer, StepBatches, training_arguments
+from backprop_core.engine.training_state import load_weights
 from backprop_core.events.types import TrainingPlanned
 from backprop_core.planning.records import Choices
 
 
 def run_sft(context: RunContext) -> Outcome:
-    """Fine-tune as the spec of the run says.
+    """Fine-tune as the spec of the run says, from the newest checkpoint if an earlier attempt left one.
 
     Raises:
         BackpropagateError: with the code of what went wrong.
@@ -30,15 +32,30 @@ def run_sft(context: RunContext) -> Outcome:
     """
     spec = context.spec
     device = select_device(spec.device)
+    saved = find_saved(context)
     base = fetch_base(context)
     data = read_training_data(context, base.resolved.path)
-    chosen = choose(spec, base, data, device, context.folder.path)
+    identity = identity_of(context, base.resolved, data.sha256)
+    require_same(saved, identity)
+    chosen = saved.loop.chosen() if saved else choose(spec, base, data, device, context.folder.path)
     model = load_model(context, base, device)
     model = add_adapter(model, spec, r=chosen.lora_r, alpha=chosen.lora_alpha, base_reference=base.reference)
+    if saved:
+        load_weights(model, saved.folder)
     tally = Tally()
-    trainer = build_trainer(
-        context, model=model, tokenizer=base.tokenizer, data=data, chosen=chosen, device=device, tally=tally
+    keeper = Keeper(context, identity, chosen, tally, is_sparing=spec.checkpoint_every == "auto")
+    order = RowOrder(len(data.rows), chosen.batch_size * chosen.gradient_accumulation, spec.seed)
+    reporter = StepReporter(
+        context,
+        device=device,
+        order=order,
+        total_steps=chosen.steps,
+        tally=tally,
+        keeper=keeper,
+        saved=saved,
     )
+    batches = StepBatches(data.rows, order, saved.loop.step if saved else 0, chosen.steps)
+    trainer = build_trainer(context, model, base.tokenizer, batches, chosen, device, reporter)
     announce(context, data, chosen, count_parameters(model))
     context.phase("training")
     with context.busy():
@@ -52,18 +69,15 @@ def run_sft(context: RunContext) -> Outcome:
 
 def build_trainer(
     context: RunContext,
-    *,
     model: Any,
     tokenizer: Any,
-    data: TrainingData,
+    batches: StepBatches,
     chosen: Choices,
     device: Device,
-    tally: Tally,
+    reporter: StepReporter,
 ) -> RunTrainer:
     """Return the trainer of the run with its reporter attached."""
     spec = context.spec
-    order = RowOrder(len(data.rows), chosen.batch_size * chosen.gradient_accumulation, spec.seed)
-    reporter = StepReporter(context, device, order, chosen.steps, tally)
     trainer = RunTrainer(
         model=model,
         arguments=training_arguments(
@@ -78,7 +92,7 @@ def build_trainer(
             seed=spec.seed,
         ),
         tokenizer=tokenizer,
-        batches=StepBatches(data.rows, order, 0, chosen.steps),
+        batches=batches,
         batch_size=chosen.batch_size,
         schedule=partial(
             learning_rate_factor,

@@ -119,3 +119,17 @@ def test_a_run_waits_for_the_device_and_can_be_stopped_meanwhile(new, start, own
     assert process.wait(30) == 0
     slot.release()
     assert types(folder) == ["run.stopped"]
+
+
+def test_a_killed_worker_is_continued_by_the_next_one(new, start):
+    folder = new(steps=200, checkpoint_every=1)
+    process = start(folder)
+    wait_for(lambda: "checkpoint.saved" in types(folder), "a checkpoint", 120)
+    process.kill()
+    process.wait()
+    reached = metrics(folder)[-1].step
+    assert start(folder).wait(240) == 0
+    resumed = next(body for body in bodies(folder) if body.type == "run.resumed")
+    assert 1 <= resumed.step <= reached
+    assert sorted({step.step for step in metrics(folder)}) == list(range(1, 201))
+    assert types(folder)[-1] == "run.completed"
