@@ -25,7 +25,7 @@ def set_value(text: str, key: str, value: Value) -> str:
         ConfigError: CONFIG_INVALID when the line cannot be changed safely.
     """
     section, name = _split(key)
-    lines = text.splitlines()
+    lines = _lines(text)
     line = f"{name} = {_literal(value)}"
     start, end = _region(lines, section)
     if start is None:
@@ -44,12 +44,18 @@ def remove_value(text: str, key: str) -> str:
         ConfigError: CONFIG_INVALID when the line cannot be removed safely.
     """
     section, name = _split(key)
-    lines = text.splitlines()
+    lines = _lines(text)
     start, end = _region(lines, section)
     at = _find(lines, start, end, name) if start is not None else None
     if at is None:
         return text
     return _checked(text, [*lines[:at], *lines[at + 1 :]], section, name, None)
+
+
+def _lines(text: str) -> list[str]:
+    # Not `splitlines`: it also splits at characters that may stand inside a TOML string.
+    lines = text.split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -87,7 +93,10 @@ def _insert(lines: list[str], end: int, line: str) -> list[str]:
 def _literal(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    if isinstance(value, str):
+        # TOML escapes as JSON does, and wants DEL escaped too.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
 
 
 def _checked(before: str, lines: list[str], section: str, name: str, value: Value | None) -> str:
