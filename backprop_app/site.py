@@ -62,7 +62,7 @@ def build_app(policy: Policy) -> Gate:
         from backprop_app.app import app
         from backprop_app.build.schema import state_schema
 
-        manifest.require_match(manifest.read(), manifest.current(state_schema()))
+        manifest.require_match(manifest.read(), state_schema())
         from starlette.routing import Mount
 
         from backprop_app.built_pages import BuiltPages

@@ -10,16 +10,28 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from backprop_app.build import manifest
 from backprop_core.errors import BackpropagateError, DependencyError
+from backprop_core.version import __version__
 
 ROOT: Final = manifest.PACKAGE_DIR.parent
 SCRATCH: Final = ROOT / ".cache" / "bundle"
 _LOCK: Final = "reflex.lock"
 _TIMEOUT_S: Final = 600
+
+
+def is_current(source: str) -> bool:
+    """Tell whether the bundle was built from `source` with these versions."""
+    try:
+        built = manifest.read()
+    except DependencyError:
+        return False
+    wanted = (source, __version__, metadata.version("reflex"))
+    return (built.source, built.version, built.reflex) == wanted
 
 
 def environment() -> dict[str, str]:
@@ -72,15 +84,20 @@ def export(env: dict[str, str]) -> None:
         )
 
 
-def collect(env: dict[str, str]) -> manifest.Manifest:
-    """Copy the finished site and its markers into the package and store the manifest."""
+def collect(env: dict[str, str], source: str) -> manifest.Manifest:
+    """Copy the finished site and its markers into the package and store the manifest.
+
+    Args:
+        env: of the build.
+        source: hash of the sources before the build began.
+    """
     web = SCRATCH / ".web"
-    for source, target in (
+    for folder, target in (
         (web / "build" / "client", manifest.WEB_DIR),
         (web / "backend", manifest.UI_DIR / "backend"),
     ):
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target)
+        shutil.copytree(folder, target)
     shutil.copyfile(SCRATCH / "rxconfig.py", manifest.UI_DIR / "rxconfig.py")
     if not (ROOT / _LOCK).is_dir() and (SCRATCH / _LOCK).is_dir():
         shutil.copytree(SCRATCH / _LOCK, ROOT / _LOCK)
@@ -92,18 +109,27 @@ def collect(env: dict[str, str]) -> manifest.Manifest:
         text=True,
         check=True,
     )
-    built = manifest.current(asked.stdout.strip().splitlines()[-1])
+    built = manifest.Manifest(
+        version=__version__,
+        reflex=metadata.version("reflex"),
+        state_schema=asked.stdout.strip().splitlines()[-1],
+        source=source,
+    )
     manifest.write(built, manifest.MANIFEST)
     return built
 
 
 def main() -> int:
-    """Build the bundle; return the exit code."""
+    """Build the bundle unless the one that is here was made from these sources; return the exit code."""
+    source = manifest.source_hash(ROOT)
+    if is_current(source):
+        sys.stderr.write("The web app is up to date.\n")
+        return 0
     env = environment()
     try:
         prepare()
         export(env)
-        built = collect(env)
+        built = collect(env, source)
     except BackpropagateError as error:
         sys.stderr.write(f"{error}\nhint: {error.hint}\n")
         return int(error.exit_code)

@@ -16,8 +16,14 @@ PACKAGE_DIR: Final = Path(__file__).resolve().parent.parent
 WEB_DIR: Final = PACKAGE_DIR / "_web"
 UI_DIR: Final = PACKAGE_DIR / "_ui"
 MANIFEST: Final = WEB_DIR / "build.json"
-_SOURCES: Final = ("**/*.py", "**/*.jsx")
-_GENERATED: Final = frozenset({"_web", "_ui", "__pycache__"})
+_SOURCES: Final = (
+    "rxconfig.py",
+    "reflex.lock/*",
+    "assets/**/*",
+    "backprop_app/**/*.py",
+    "backprop_app/**/*.jsx",
+)
+_GENERATED: Final = frozenset({"_web", "_ui", "__pycache__", "external"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +43,20 @@ class Manifest:
     source: str
 
 
-def source_hash(package_dir: Path = PACKAGE_DIR) -> str:
-    """Return the hash of the app's Python and JSX sources; line endings do not count."""
+def source_hash(root: Path) -> str:
+    """Return the hash of everything that the bundle is compiled from; line endings of text do not count.
+
+    Args:
+        root: folder of the checkout.
+    """
     digest = hashlib.sha256()
-    files = {path for pattern in _SOURCES for path in package_dir.glob(pattern)}
-    for path in sorted(files, key=lambda item: item.relative_to(package_dir).as_posix()):
-        relative = path.relative_to(package_dir)
+    files = {path for pattern in _SOURCES for path in root.glob(pattern) if path.is_file()}
+    for path in sorted(files, key=lambda item: item.relative_to(root).as_posix()):
+        relative = path.relative_to(root)
         if _GENERATED.isdisjoint(relative.parts):
             digest.update(relative.as_posix().encode() + b"\0")
             digest.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return digest.hexdigest()
-
-
-def current(state_schema: str) -> Manifest:
-    """Return the manifest that a bundle built now would carry."""
-    return Manifest(
-        version=__version__,
-        reflex=metadata.version("reflex"),
-        state_schema=state_schema,
-        source=source_hash(),
-    )
 
 
 def write(manifest: Manifest, path: Path) -> None:
@@ -79,19 +79,18 @@ def read(path: Path = MANIFEST) -> Manifest:
         ) from error
 
 
-def require_match(built: Manifest, running: Manifest) -> None:
+def require_match(built: Manifest, state_schema: str) -> None:
     """Check that the bundle belongs to the running code.
-
-    The sources are compared only through the state schema here: an edit that leaves every name and type
-    alone cannot break a page that is already compiled.
 
     Raises:
         DependencyError: RUNTIME_UI_BUNDLE_INVALID, naming what differs.
     """
-    for name in ("version", "reflex", "state_schema"):
-        theirs, ours = getattr(built, name), getattr(running, name)
-        if theirs != ours:
+    ours = {"version": __version__, "reflex": metadata.version("reflex"), "state_schema": state_schema}
+    for name, value in ours.items():
+        theirs: str = getattr(built, name)
+        if theirs != value:
             raise DependencyError(
                 "RUNTIME_UI_BUNDLE_INVALID",
-                f"The built web app does not belong to this version: its {name} is {theirs[:16]}, not {ours[:16]}.",
+                f"The built web app does not belong to this version: its {name} is {theirs[:16]}, "
+                f"here it is {value[:16]}.",
             )

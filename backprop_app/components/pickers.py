@@ -20,7 +20,6 @@ def model_field() -> rx.Component:
         field="model",
         options=TrainState.models,
         placeholder="Hub id or folder",
-        on_submit=TrainState.submit_model,
     )
     note = rx.el.div(TrainState.choice.model_note, class_name="help")
     return _field("Model", picker, note, "model")
@@ -35,7 +34,6 @@ def data_field() -> rx.Component:
         field="dataset",
         options=TrainState.data,
         placeholder="Path below a folder of the app",
-        on_submit=TrainState.submit_data,
     )
     note = rx.el.div(TrainState.choice.data_note, class_name="help")
     return _field("Data", picker, note, "dataset")
@@ -51,9 +49,7 @@ def _field(label: str, picker: rx.Component, note: rx.Component, name: str) -> r
     )
 
 
-def _picker(
-    *, mark: str, label: str, shown: Any, field: str, options: Any, placeholder: str, on_submit: Any
-) -> rx.Component:
+def _picker(*, mark: str, label: str, shown: Any, field: str, options: Any, placeholder: str) -> rx.Component:
     trigger = rx.el.button(
         icon(mark),
         rx.el.span(shown, class_name="grow ell m"),
@@ -74,8 +70,8 @@ def _picker(
             ),
             class_name="inp",
         ),
-        rx.popover.close(rx.el.button("Use what is typed", type="submit", class_name="btn sm full mt2")),
-        on_submit=on_submit,
+        rx.el.button("Use what is typed", type="submit", class_name="btn sm full mt2"),
+        on_submit=TrainState.pick_typed,
         reset_on_submit=True,
     )
     return rx.popover.root(
@@ -87,17 +83,17 @@ def _picker(
             side="bottom",
             align="start",
         ),
+        open=TrainState.open_picker == field,
+        on_open_change=lambda is_open: TrainState.show_picker(field, is_open),
     )
 
 
 def _option(option: Any, field: str) -> rx.Component:
-    return rx.popover.close(
-        rx.el.button(
-            rx.el.span(option.label, class_name="m ell"),
-            rx.el.span(option.aside, class_name="sm ok"),
-            rx.el.span(option.note, class_name="sm t3 ell"),
-            type="button",
-            class_name="opt",
-            on_click=TrainState.set_field(field, option.key),
-        )
+    return rx.el.button(
+        rx.el.span(option.label, class_name="m ell"),
+        rx.el.span(option.aside, class_name="sm ok"),
+        rx.el.span(option.note, class_name="sm t3 ell"),
+        type="button",
+        class_name="opt",
+        on_click=TrainState.pick(field, option.key),
     )

@@ -53,6 +53,7 @@ class TrainState(rx.State):
     command_rest: str = ""
     python: str = ""
     open_why: str = ""
+    open_picker: str = ""
     shows_advanced: bool = False
     is_starting: bool = False
     _start_key: str = ""
@@ -101,14 +102,21 @@ class TrainState(rx.State):
         return TrainState.replan
 
     @rx.event
-    def submit_model(self, values: dict[str, str]) -> Any:
-        """Take the model that was typed."""
-        return TrainState.set_field("model", values.get("model", "")) if values.get("model") else None
+    def show_picker(self, name: str, is_open: bool) -> None:
+        """Open or close the list of models or of data files."""
+        self.open_picker = str(name) if is_open else ""
 
     @rx.event
-    def submit_data(self, values: dict[str, str]) -> Any:
-        """Take the data file whose path was typed."""
-        return TrainState.set_field("dataset", values.get("dataset", "")) if values.get("dataset") else None
+    def pick(self, name: str, value: str) -> Any:
+        """Take a model or data file from its list."""
+        self.open_picker = ""
+        return TrainState.set_field(name, value)
+
+    @rx.event
+    def pick_typed(self, values: dict[str, str]) -> Any:
+        """Take the model or data file that was typed; the form has one field."""
+        name, value = next(iter(values.items()), ("", ""))
+        return TrainState.pick(name, value) if value else None
 
     @rx.event
     def use_suggestion(self) -> Any:

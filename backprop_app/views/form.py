@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -255,6 +254,6 @@ def shown_path(path: str) -> str:
     if not path or not Path(path).is_absolute():
         return path
     try:
-        return Path(path).relative_to(Path(os.environ.get("PWD", Path.cwd()))).as_posix()
+        return Path(path).relative_to(Path.cwd()).as_posix()
     except ValueError:
         return path
