@@ -144,11 +144,10 @@ def plan_checkpoint(checkpoint: Checkpoint, quantization: str, name: str | None)
     warnings = list(checkpoint.warnings)
     if tokenizer.chat_template is None:
         warnings.append("The model has no chat template; chat programs will guess one.")
-    title = name or (checkpoint.adapter.folder if checkpoint.adapter else checkpoint.folder).name
     metadata = (
-        model_metadata(config, checkpoint.architecture, chosen, redact(title), rows)
+        model_metadata(config, checkpoint.architecture, chosen, title_of(checkpoint, name), rows)
         | tokenizer_metadata(tokenizer, config.values, rows)
-        | _provenance(checkpoint)
+        | provenance(checkpoint)
     )
     tensors = plan_tensors(config, checkpoint.architecture, source, chosen)
     return GgufPlan(checkpoint.architecture.name, chosen.key, metadata, tensors, tuple(warnings))
@@ -170,12 +169,17 @@ def quantization_of(key: str) -> Quantization:
     return chosen
 
 
+def title_of(checkpoint: Checkpoint, name: str | None) -> str:
+    """Return what the file calls itself: the given name, else that of the adapter's or model's folder."""
+    return redact(name or (checkpoint.adapter.folder if checkpoint.adapter else checkpoint.folder).name)
+
+
 def _wanted(name: str, config: ModelConfig) -> str | None:
     """Return the canonical name of a base tensor; a stored copy of a tied output matrix is left out."""
     return None if config.is_tied and name == OUTPUT else canonical(name)
 
 
-def _provenance(checkpoint: Checkpoint) -> dict[str, Value]:
+def provenance(checkpoint: Checkpoint) -> dict[str, Value]:
     """Return where the weights come from, so that a file found later can be traced."""
     adapter = checkpoint.adapter
     base = (adapter.base_model if adapter else "") or checkpoint.folder.name
