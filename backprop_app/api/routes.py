@@ -1,4 +1,4 @@
-"""The routes: `/healthz` and `/api/runs`. Each calls one service; nothing here changes anything."""
+"""The routes: `/healthz` and `/api/runs`, which change nothing, and the upload of `uploads.py`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
+from backprop_app.api import uploads
 from backprop_app.runtime import current
 from backprop_core.errors import BackpropagateError, ExitCode
 from backprop_core.events.journal import JournalReader
@@ -77,5 +78,6 @@ def create_api() -> FastAPI:
     """Return the API without its own documentation pages, which would load scripts from elsewhere."""
     api = FastAPI(title="Backpropagate", docs_url=None, redoc_url=None, openapi_url=None)
     api.include_router(router)
+    api.include_router(uploads.router)
     api.add_exception_handler(BackpropagateError, _coded)
     return api

@@ -55,6 +55,17 @@ class Offline(rx.Component):
     lost: rx.Var[bool]
 
 
+class Upload(rx.Component):
+    """A button that sends one file to the app; `on_done` gets the path it was stored under."""
+
+    library = f"$/public{rx.asset('upload.jsx', shared=True)}"
+    tag = "Upload"
+
+    accept: rx.Var[str]
+    label: rx.Var[str]
+    on_done: rx.EventHandler[rx.event.passthrough_event_spec(str)]
+
+
 class RouterLink(rx.el.A):
     """A link that changes the page without loading it anew."""
 

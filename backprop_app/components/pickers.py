@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import reflex as rx
 
 from backprop_app.components.basics import field_error
 from backprop_app.components.icons import icon
+from backprop_app.components.local import Upload
 from backprop_app.states.train import TrainState
+
+
+_ACCEPT: Final = ".jsonl,.ndjson,.json,.csv,.parquet,.txt,.md,.gz"
 
 
 def model_field() -> rx.Component:
@@ -34,6 +38,9 @@ def data_field() -> rx.Component:
         field="dataset",
         options=TrainState.data,
         placeholder="Path below a folder of the app",
+        extra=Upload.create(
+            icon("upload", "s"), accept=_ACCEPT, label="Upload a file", on_done=TrainState.uploaded
+        ),
     )
     note = rx.el.div(TrainState.choice.data_note, class_name="help")
     return _field("Data", picker, note, "dataset")
@@ -49,7 +56,16 @@ def _field(label: str, picker: rx.Component, note: rx.Component, name: str) -> r
     )
 
 
-def _picker(*, mark: str, label: str, shown: Any, field: str, options: Any, placeholder: str) -> rx.Component:
+def _picker(
+    *,
+    mark: str,
+    label: str,
+    shown: Any,
+    field: str,
+    options: Any,
+    placeholder: str,
+    extra: rx.Component | None = None,
+) -> rx.Component:
     trigger = rx.el.button(
         icon(mark),
         rx.el.span(shown, class_name="grow ell m"),
@@ -77,6 +93,7 @@ def _picker(*, mark: str, label: str, shown: Any, field: str, options: Any, plac
     return rx.popover.root(
         rx.popover.trigger(trigger),
         rx.popover.content(
+            *([extra] if extra else []),
             typed,
             rx.el.div(rx.foreach(options, lambda option: _option(option, field)), class_name="opts"),
             class_name="pop",

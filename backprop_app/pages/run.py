@@ -231,7 +231,7 @@ def _checkpoints() -> rx.Component:
     return panel(
         "Checkpoints",
         rx.el.table(rx.el.tbody(rows)),
-        aside="newest 3 and the best are kept",
+        aside="the newest 3 are kept",
         head_css="ptop bare",
     )
 

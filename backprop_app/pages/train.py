@@ -204,7 +204,18 @@ def _first_run() -> rx.Component:
         blocked_reason(),
         rx.el.div(
             runs_on(),
-            rx.el.button("All settings", type="button", class_name="link", on_click=TrainState.leave_first),
+            rx.el.span(
+                rx.el.button(
+                    "Use my own data",
+                    type="button",
+                    class_name="link",
+                    on_click=TrainState.show_picker("dataset", True),
+                ),
+                rx.el.button(
+                    "All settings", type="button", class_name="link", on_click=TrainState.leave_first
+                ),
+                class_name="row g4",
+            ),
             class_name="row sp sm t2 mt3",
         ),
         class_name="panel p",

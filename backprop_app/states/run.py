@@ -26,6 +26,7 @@ from backprop_core.errors import BackpropagateError
 from backprop_core.services import runs
 
 _EVENTS_SHOWN: Final = 12
+_CHECKPOINTS_KEPT: Final = 3
 _LOG_LINES: Final = 14
 _SMOOTH_MAX: Final = 0.99
 
@@ -148,7 +149,7 @@ class RunState(rx.State):
             assign(
                 self,
                 events=newest_first(frame.events, state.name, (), now.tzinfo, _EVENTS_SHOWN),
-                checkpoints=checkpoint_items(frame.events, now.tzinfo)[:6],
+                checkpoints=checkpoint_items(frame.events, now.tzinfo)[:_CHECKPOINTS_KEPT],
                 ticks=checkpoint_steps(frame.events),
             )
 

@@ -113,6 +113,12 @@ class TrainState(rx.State):
         return TrainState.set_field(name, value)
 
     @rx.event
+    def uploaded(self, path: str) -> Any:
+        """Take the data file that was just uploaded and offer it from now on."""
+        self.open_picker = ""
+        return [TrainState.set_field("dataset", path), TrainState.load]
+
+    @rx.event
     def pick_typed(self, values: dict[str, str]) -> Any:
         """Take the model or data file that was typed; the form has one field."""
         name, value = next(iter(values.items()), ("", ""))

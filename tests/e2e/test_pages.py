@@ -160,3 +160,35 @@ def test_the_rail_opens_from_the_strip_on_a_phone(shared_app, watch) -> None:
     expect(page.get_by_role("complementary", name="Live")).to_be_visible()
     page.get_by_role("button", name="Show or hide live numbers").click()
     expect(page.get_by_role("complementary", name="Live")).to_be_hidden()
+
+
+ROWS = '{"conversations": [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good day"}]}\n' * 7
+
+
+def test_an_uploaded_file_becomes_the_data(shared_app, watch, tmp_path) -> None:
+    file = tmp_path / "my chats (1).jsonl"
+    file.write_text(ROWS)
+    page = watch(shared_app).open("/")
+    page.get_by_role("button", name="Use my own data").click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a file").click()
+    chooser.value.set_files(file)
+    expect(page.get_by_role("button", name="Data:")).to_contain_text("my-chats-1")
+    expect(page.get_by_text("7 rows")).to_be_visible()
+    stored = list((shared_app.home / "ui-outputs/datasets").iterdir())
+    assert [item.read_text() for item in stored] == [ROWS]
+
+
+def test_an_upload_that_is_no_data_is_refused_with_the_reason(shared_app, watch, tmp_path) -> None:
+    file = tmp_path / "virus.exe"
+    file.write_bytes(b"MZ")
+    tabs = watch(shared_app)
+    page = tabs.open("/")
+    page.get_by_role("button", name="Data:").click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a file").click()
+    chooser.value.set_files(file)
+    expect(page.locator(".pop .help.bad")).to_contain_text("no type of file that can be read")
+    # The browser writes a refused request to its console, too.
+    assert all("400" in complaint for complaint in tabs.complaints)
+    tabs.complaints.clear()
