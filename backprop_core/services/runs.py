@@ -142,9 +142,16 @@ def delete(ws: Workspace, prefix: str) -> RunState:
     """
     state = get_run(ws, prefix)
     folder = RunFolder(Path(state.folder))
-    if not state.is_terminal or folder.is_worked_on():
+    if not state.is_terminal:
         raise StateError("STATE_RUN_LOCKED", f"Run {state.short_id} is {state.status}; stop it first.")
+    if folder.is_worked_on():
+        raise StateError(
+            "STATE_RUN_LOCKED",
+            f"Run {state.short_id} is {state.status}, but its process is still closing down.",
+            hint="Try again in a moment.",
+        )
     if folder.path.is_relative_to(ws.sandbox.root):
+        ws.sandbox.prepare()
         ws.sandbox.to_trash(*folder.path.relative_to(ws.sandbox.root).parts)
     elif folder.path.is_dir() and not folder.path.is_symlink():
         shutil.rmtree(folder.path)

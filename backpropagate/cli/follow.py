@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backprop_core.workspace import Workspace
 
 _POLL_S: Final = 0.1
+_CAUSE_WAIT_S: Final = 1.0
 
 
 class Interrupts:
@@ -57,7 +58,7 @@ def follow_own(ws: Workspace, run_id: str) -> ExitCode:
             return True
 
         state = _follow(ws, run_id, view, interrupts, on_interrupt)
-    return exit_code_of(state, was_interrupted=interrupts.count > 0)
+    return exit_code_of(_with_cause(ws, state), was_interrupted=interrupts.count > 0)
 
 
 def follow_other(ws: Workspace, run_id: str) -> ExitCode:
@@ -72,7 +73,7 @@ def follow_other(ws: Workspace, run_id: str) -> ExitCode:
         if not state.is_terminal:
             view.note("no longer watching; the run goes on")
             return ExitCode.INTERRUPTED
-    return exit_code_of(state, was_interrupted=False)
+    return exit_code_of(_with_cause(ws, state), was_interrupted=False)
 
 
 def exit_code_of(state: RunState, *, was_interrupted: bool) -> ExitCode:
@@ -104,6 +105,16 @@ def _follow(
                 return state
         if not events:
             time.sleep(_POLL_S)
+    return state
+
+
+def _with_cause(ws: Workspace, state: RunState) -> RunState:
+    """Return the state with the reason of a lost worker, which its launcher finds a moment later."""
+    first = state.error
+    deadline = time.monotonic() + _CAUSE_WAIT_S
+    while state.status == "interrupted" and state.error == first and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        state = runs.get_run(ws, state.run_id)
     return state
 
 
