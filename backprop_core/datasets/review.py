@@ -1,0 +1,181 @@
+"""The full report on a data file: figures, histogram, duplicates, leaks, secrets, and a verdict.
+
+It reads the whole file and counts every token, so it runs in the background for large files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import orjson
+
+from backprop_core.datasets.convert import ColumnMap
+from backprop_core.datasets.duplicates import DuplicateFinder, DuplicateFindings
+from backprop_core.datasets.leaks import LeakFinder, LeakFindings
+from backprop_core.datasets.report import DatasetSummary, summarize
+from backprop_core.datasets.rows import Conversation
+from backprop_core.datasets.scan import Observer, ScanChoices, scan_file
+from backprop_core.datasets.secret_rows import SecretFinder, SecretFindings
+from backprop_core.datasets.source import DEFAULT_LIMITS, Limits
+from backprop_core.datasets.texts import answer_text, digest, words_of
+from backprop_core.datasets.tokenizer import ChatTokenizer
+from backprop_core.datasets.verdict import Verdict, judge
+
+SCHEMA_VERSION: Final = 1
+_BINS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Rows per length: `counts[i]` rows have `edges[i] <= tokens < edges[i + 1]`."""
+
+    edges: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataReview:
+    """The full report.
+
+    Args:
+        file: name of the data file.
+        max_seq_length: the chosen length in tokens.
+        template_origin: where the chat template came from.
+        end_of_turn: the token that ends an answer, empty when there is none.
+        summary: the figures.
+        histogram: lengths before truncation.
+        duplicates: rows that repeat others.
+        leaks: rows that are also held out; None when no held-out file was named.
+        secrets: rows that hold what looks like keys.
+        commonest_answer_share: share of rows with the most frequent answer, 0 to 1.
+        verdict: pass, warn or fail, with reasons.
+    """
+
+    file: str
+    max_seq_length: int
+    template_origin: Literal["model", "given", "chatml", "plain"]
+    end_of_turn: str
+    summary: DatasetSummary
+    histogram: Histogram
+    duplicates: DuplicateFindings
+    leaks: LeakFindings | None
+    secrets: SecretFindings
+    commonest_answer_share: float
+    verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON values."""
+        value: dict[str, Any] = orjson.loads(orjson.dumps(self))
+        return {"schema_version": SCHEMA_VERSION, **value}
+
+
+class _Answers:
+    def __init__(self) -> None:
+        self.counts: Counter[bytes] = Counter()
+
+    def add(self, conversation: Conversation) -> None:
+        if conversation.text is None:
+            self.counts[digest(words_of(answer_text(conversation)))] += 1
+
+    def commonest_share(self) -> float:
+        if not self.counts:
+            return 0.0
+        return self.counts.most_common(1)[0][1] / self.counts.total()
+
+
+def review(
+    path: Path,
+    tokenizer: ChatTokenizer,
+    max_seq_length: int,
+    *,
+    heldout: Path | None = None,
+    limit: int | None = None,
+    near: bool = True,
+    train_on_responses: bool = True,
+    mapping: ColumnMap | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> DataReview:
+    """Return the full report on a file.
+
+    Args:
+        path: the data file.
+        tokenizer: tokenizer and template of the model.
+        max_seq_length: tokens kept of each row.
+        heldout: a file whose rows must not be among the training rows.
+        limit: usable rows to tokenize; None for all.
+        near: whether nearly equal rows are looked for; needs the `validation` extra.
+        train_on_responses: loss on answers only.
+        mapping: columns named by hand.
+        limits: sizes at which reading stops.
+
+    Raises:
+        InputError: INPUT_DATASET_INVALID, no row is usable or no token would carry loss; and
+            everything that `RowReader.batches` raises, for either file.
+    """
+    duplicates = DuplicateFinder(near=near)
+    secrets = SecretFinder()
+    answers = _Answers()
+    leaks = LeakFinder(heldout, near=near, mapping=mapping, limits=limits) if heldout is not None else None
+    observers: list[Observer] = [duplicates, secrets, answers]
+    if leaks is not None:
+        observers.append(leaks)
+    choices = ScanChoices(max_seq_length, limit, train_on_responses, mapping, limits)
+    scan = scan_file(path, tokenizer, choices, observers)
+    summary = summarize(path, scan)
+    found_duplicates, found_secrets = duplicates.findings(), secrets.findings()
+    found_leaks = leaks.findings() if leaks is not None else None
+    share = answers.commonest_share()
+    verdict = judge(
+        summary,
+        found_duplicates,
+        found_leaks,
+        found_secrets,
+        commonest_answer_share=share,
+        train_on_responses=train_on_responses,
+        template_origin=tokenizer.template_origin,
+        has_end_of_turn=bool(tokenizer.shape.end),
+    )
+    return DataReview(
+        file=path.name,
+        max_seq_length=max_seq_length,
+        template_origin=tokenizer.template_origin,
+        end_of_turn=tokenizer.shape.end,
+        summary=summary,
+        histogram=histogram(scan.tokens.lengths),
+        duplicates=found_duplicates,
+        leaks=found_leaks,
+        secrets=found_secrets,
+        commonest_answer_share=share,
+        verdict=verdict,
+    )
+
+
+def histogram(lengths: Sequence[int], bins: int = _BINS) -> Histogram:
+    """Return rows per length in bins of equal, round width.
+
+    Args:
+        lengths: tokens of each row.
+        bins: the most bins to use.
+    """
+    if not lengths:
+        return Histogram((0,), ())
+    width = _round_width(max(lengths) // bins + 1)
+    counts = Counter(length // width for length in lengths)
+    last = max(counts)
+    return Histogram(
+        tuple(index * width for index in range(last + 2)), tuple(counts[index] for index in range(last + 1))
+    )
+
+
+def _round_width(least: int) -> int:
+    """Return the smallest of 1, 2, 5, 10, 20, 50 ... that is not below `least`."""
+    power = 1
+    while True:
+        for factor in (1, 2, 5):
+            if factor * power >= least:
+                return factor * power
+        power *= 10
