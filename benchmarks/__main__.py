@@ -1,0 +1,18 @@
+"""Prints every figure that this machine can measure in a few minutes: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+from benchmarks import journal, page, start_up
+from benchmarks.report import machine, show
+
+
+def main() -> None:
+    """Measure and print."""
+    print(machine())
+    show("Start-up", start_up.measure())
+    show("Journal", journal.measure())
+    show("Page", page.measure())
+
+
+if __name__ == "__main__":
+    main()
