@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO, Any, Final
 
 import orjson
@@ -141,9 +142,31 @@ def _render(memory: int, _: Sequence[str], requests: IO[bytes], out: IO[bytes]) 
         write_frame(out, serve(request, renderer))
 
 
+def _operate(memory: int, arguments: Sequence[str], _: IO[bytes], out: IO[bytes]) -> None:
+    """Send the lines of an operation; arguments: its name, its parameters as JSON, the source."""
+    from backprop_core.datasets.operations import operation_from, run
+    from backprop_core.errors import BackpropagateError
+
+    limit_memory(memory)
+    name, parameters, source = arguments
+    pending = bytearray()
+    try:
+        for line in run(operation_from(name, orjson.loads(parameters)), Path(source)):
+            pending += line
+            if len(pending) >= _FRAME_BYTES:
+                write_frame(out, bytes(pending))
+                pending.clear()
+    except BackpropagateError as error:
+        raise _Refused("error", orjson.dumps(error.record()).decode()) from error
+    if pending:
+        write_frame(out, bytes(pending))
+    write_frame(out, b"")
+
+
 _JOBS: Final[dict[str, Callable[[int, Sequence[str], IO[bytes], IO[bytes]], None]]] = {
     "parquet": _parquet,
     "render": _render,
+    "operate": _operate,
 }
 
 if __name__ == "__main__":

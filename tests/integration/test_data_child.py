@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from backprop_core.datasets import versions
 from backprop_core.datasets.child import Child, ChildFailed
+from backprop_core.datasets.operations import Filter
 from backprop_core.datasets.readers import read_rows
 from backprop_core.datasets.rendering import PATIENCE_S, ChildRenderer, LocalRenderer
 from backprop_core.datasets.rows import Conversation, Message, RawRow, RowFault, RowProblem
@@ -113,6 +116,17 @@ def test_a_child_that_is_gone_is_said_to_be_gone():
         child._process.kill()
         with pytest.raises(ChildFailed):
             child.ask(b"{}", within_s=20)
+
+
+def test_a_regular_expression_without_end_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(versions, "PATIENCE_S", 1.5)
+    source = tmp_path / "talks.jsonl"
+    source.write_text('{"prompt": "' + "a" * 40 + '!", "completion": "x"}\n')
+
+    with pytest.raises(InputError, match="takes too long"):
+        versions.apply(Filter(matching=r"(a+)+$"), source, tmp_path / "new.jsonl", now=datetime.now(UTC))
+
+    assert not (tmp_path / "new.jsonl").exists()
 
 
 pyarrow = pytest.importorskip("pyarrow")
