@@ -16,6 +16,7 @@ from typing import Final
 
 from backprop_app.build import manifest
 from backprop_core.errors import BackpropagateError, DependencyError
+from backprop_core.platform import FileLock
 from backprop_core.version import __version__
 
 ROOT: Final = manifest.PACKAGE_DIR.parent
@@ -57,7 +58,6 @@ def environment() -> dict[str, str]:
 
 def prepare() -> None:
     """Lay out the scratch folder: settings, assets and the lock of the JavaScript packages."""
-    SCRATCH.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "rxconfig.py", SCRATCH / "rxconfig.py")
     for name in ("assets", _LOCK):
         shutil.rmtree(SCRATCH / name, ignore_errors=True)
@@ -96,8 +96,7 @@ def collect(env: dict[str, str], source: str) -> manifest.Manifest:
         (web / "build" / "client", manifest.WEB_DIR),
         (web / "backend", manifest.UI_DIR / "backend"),
     ):
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(folder, target)
+        _put_in_place(folder, target)
     shutil.copyfile(SCRATCH / "rxconfig.py", manifest.UI_DIR / "rxconfig.py")
     if not (ROOT / _LOCK).is_dir() and (SCRATCH / _LOCK).is_dir():
         shutil.copytree(SCRATCH / _LOCK, ROOT / _LOCK)
@@ -119,8 +118,30 @@ def collect(env: dict[str, str], source: str) -> manifest.Manifest:
     return built
 
 
+def _put_in_place(folder: Path, target: Path) -> None:
+    """Copy `folder` beside `target` and swap the two, so that no half-copied bundle is ever served."""
+    fresh, old = target.with_name(f"{target.name}.partial"), target.with_name(f"{target.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(folder, fresh)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def main() -> int:
     """Build the bundle unless the one that is here was made from these sources; return the exit code."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(SCRATCH.parent / "bundle.lock")
+    lock.acquire(wait_s=_TIMEOUT_S)
+    try:
+        return _build()
+    finally:
+        lock.release()
+
+
+def _build() -> int:
     source = manifest.source_hash(ROOT)
     if is_current(source):
         sys.stderr.write("The web app is up to date.\n")

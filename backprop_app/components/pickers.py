@@ -11,7 +11,6 @@ from backprop_app.components.icons import icon
 from backprop_app.components.local import Upload
 from backprop_app.states.train import TrainState
 
-
 _ACCEPT: Final = ".jsonl,.ndjson,.json,.csv,.parquet,.txt,.md,.gz"
 
 

@@ -68,9 +68,12 @@ def plan_card() -> rx.Component:
     return rx.el.section(
         rx.el.div(rx.el.h2("Plan"), plan_pill(), class_name="ptop"),
         rx.el.div(
-            head,
-            memory_bar(),
-            rx.el.div(rx.foreach(TrainState.plan_rows, _plan_row), class_name="mt3"),
+            rx.el.div(
+                head,
+                memory_bar(),
+                rx.el.div(rx.foreach(TrainState.plan_rows, _plan_row), class_name="mt3"),
+                class_name=rx.cond(_PLAN.is_stale, "stale", ""),
+            ),
             suggestion(),
             start_button(),
             blocked_reason(),

@@ -203,7 +203,10 @@ class TrainState(rx.State):
         return rx.redirect(f"/runs/{started.run_id}")
 
     def _show(self, draft: dict[str, str], result: Draft, base: dict[str, Any], revision: int) -> None:
-        errors = {problem.field: problem.message for problem in reversed(result.problems)}
+        errors = {
+            problem.field: f"{problem.message} {plans.page_hint(problem)}".strip()
+            for problem in reversed(result.problems)
+        }
         head, rest = form.command_twin(draft)
         advanced = form.advanced_fields(draft, base, errors, revision)
         assign(
@@ -212,15 +215,17 @@ class TrainState(rx.State):
             advanced=advanced,
             advanced_text=form.advanced_text(advanced),
             choice=form.choice(draft, base, result, self.models, self.data, revision),
-            plan=plans.plan_view(result.plan, result.problems),
             command_head=head,
             command_rest=rest,
             python=form.python_twin(draft),
             is_loaded=True,
         )
-        if result.plan is not None:
+        if result.plan is None:
+            assign(self, plan=plans.stale_view(self.plan, result.problems))
+        else:
             assign(
                 self,
+                plan=plans.plan_view(result.plan, result.problems),
                 parts=plans.parts(result.plan),
                 plan_rows=plans.rows(result.plan),
                 derived=plans.derived(result.plan),

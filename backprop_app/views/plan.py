@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from backprop_core import units
 from backprop_core.config.resolve import FieldProblem
+from backprop_core.config.schema import train_fields
 from backprop_core.planning.records import Plan
 
 _TONES: Final = {
@@ -57,6 +59,7 @@ class PlanView:
     """The whole card. Texts are ready to be shown; an empty `blocked` means that Start is on."""
 
     is_ready: bool = False
+    is_stale: bool = False
     pill_tone: str = ""
     pill_text: str = ""
     memory_label: str = "Peak memory, forecast"
@@ -81,16 +84,14 @@ class PlanView:
     blocked_hint: str = ""
 
 
-def plan_view(plan: Plan | None, problems: Sequence[FieldProblem]) -> PlanView:
+def plan_view(plan: Plan, problems: Sequence[FieldProblem]) -> PlanView:
     """Return the head, the pill, the suggestion and the short forms of the card.
 
     Args:
-        plan: None when a value of the form cannot be used at all.
+        plan: of the draft.
         problems: why Start is off; the first one is shown beside it.
     """
-    blocked, hint = (problems[0].message, problems[0].hint) if problems else ("", "")
-    if plan is None:
-        return PlanView(pill_tone="warn", pill_text="Not ready", blocked=blocked, blocked_hint=hint)
+    blocked, hint = (problems[0].message, page_hint(problems[0])) if problems else ("", "")
     is_cuda = plan.device == "cuda"
     pill_tone, pill_text = _pill(plan, blocked)
     suggestion = plan.suggestion
@@ -107,8 +108,8 @@ def plan_view(plan: Plan | None, problems: Sequence[FieldProblem]) -> PlanView:
         source=plan.peak_source,
         limit=_limit(plan),
         bar_label=f"Peak memory by component, {peak} GiB {free}",
-        time="–" if plan.time_s is None else f"{_ABOUT}{units.duration(_rounded(plan.time_s))}",
-        time_hero="–" if plan.time_s is None else units.duration(_rounded(plan.time_s)),
+        time="–" if plan.time_s is None else f"{_ABOUT}{forecast_time(plan.time_s)}",
+        time_hero="–" if plan.time_s is None else forecast_time(plan.time_s),
         time_label="Time on this card" if is_cuda else "Time on this processor",
         steps_note=f"about, for {units.count(plan.steps)} steps",
         disk=_disk(plan),
@@ -121,6 +122,26 @@ def plan_view(plan: Plan | None, problems: Sequence[FieldProblem]) -> PlanView:
         blocked=blocked,
         blocked_hint=hint,
     )
+
+
+def stale_view(before: PlanView, problems: Sequence[FieldProblem]) -> PlanView:
+    """Return the card while a value of the form cannot be used at all: the old figures, dimmed, and why."""
+    return dataclasses.replace(
+        before,
+        is_stale=True,
+        pill_tone="warn",
+        pill_text="Not ready",
+        blocked=problems[0].message,
+        blocked_hint=page_hint(problems[0]),
+        suggestion="",
+    )
+
+
+def page_hint(problem: FieldProblem) -> str:
+    """Return the hint of a problem without the flag that the command line would show."""
+    names = {field.name: field.flag.partition("/")[0] for field in train_fields()}
+    flag = names.get(problem.field, "")
+    return f"It{problem.hint.removeprefix(flag)}" if flag and problem.hint.startswith(flag) else problem.hint
 
 
 def parts(plan: Plan) -> list[PartView]:
@@ -142,7 +163,7 @@ def rows(plan: Plan) -> list[PlanRow]:
     found = [PlanRow("train", "Steps", units.count(plan.steps), _steps_note(plan))]
     if plan.tokens is not None:
         found.append(PlanRow("tokens", "Tokens", units.compact(plan.tokens), _tokens_note(plan)))
-    time = "unknown" if plan.time_s is None else f"{_ABOUT}{units.duration(_rounded(plan.time_s))}"
+    time = "unknown" if plan.time_s is None else f"{_ABOUT}{forecast_time(plan.time_s)}"
     found.append(PlanRow("clock", "Time", time, plan.time_source))
     if plan.disk_bytes is not None:
         found.append(PlanRow("disk", "Disk", units.file_size(plan.disk_bytes), _disk_note(plan)))
@@ -158,11 +179,15 @@ def derived(plan: Plan) -> list[DerivedView]:
     ]
 
 
-def _rounded(seconds: float) -> float:
-    """Round a forecast so that it does not pretend to a precision it has not."""
+def forecast_time(seconds: float) -> str:
+    """Return a time span no finer than a forecast is: "20 s", "1 m 40 s", "51 m", "3 h 10 m"."""
     if seconds < 60:
-        return max(5.0, 5 * round(seconds / 5))
-    return 60 * round(seconds / 60) if seconds >= 600 else 10 * round(seconds / 10)
+        return f"{max(5, 5 * round(seconds / 5))}{units.NBSP}s"
+    if seconds < 600:
+        return units.duration(10 * round(seconds / 10))
+    if seconds < 3600:
+        return f"{round(seconds / 60)}{units.NBSP}m"
+    return units.duration(300 * round(seconds / 300))
 
 
 def _pill(plan: Plan, blocked: str) -> tuple[str, str]:
