@@ -72,26 +72,21 @@ def resolve_train(layers: Iterable[Layer]) -> Resolved:
     try:
         spec = TrainSpec.model_validate(values)
     except ValidationError as error:
-        problem = _problem(error.errors()[0])
-        origin = origins.get(problem.field, Origin("explicit"))
-        if origin.source in {"environment", "config"}:
-            raise ConfigError(
-                "CONFIG_INVALID_SETTING", f"{problem.message} It came from {origin.note}.", hint=problem.hint
-            ) from error
-        raise InputError(
-            "INPUT_VALIDATION_FAILED", problem.message, hint=problem.hint, field=problem.field
-        ) from error
+        problem = _problem(error.errors()[0], origins)
+        cls = ConfigError if problem.code == "CONFIG_INVALID_SETTING" else InputError
+        raise cls(problem.code, problem.message, hint=problem.hint, field=problem.field) from error
     return Resolved(spec, origins)
 
 
 def field_problems(layers: Iterable[Layer]) -> list[FieldProblem]:
     """Return every value that cannot be used, for a form that shows messages at its fields."""
-    values, _ = _merge(layers)
+    values, origins = _merge(layers)
     try:
         TrainSpec.model_validate(values)
     except ValidationError as error:
         # A value that fails every member of a union is reported once.
-        return list({problem.field: problem for problem in map(_problem, error.errors())}.values())
+        problems = [_problem(detail, origins) for detail in error.errors()]
+        return list({problem.field: problem for problem in problems}.values())
     return []
 
 
@@ -127,7 +122,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("CONFIG_INVALID", f"{path} cannot be read: {error}.") from error
@@ -169,8 +164,8 @@ def _merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
     return values, origins
 
 
-def _problem(error: ErrorDetails) -> FieldProblem:
-    """Turn one pydantic error into a sentence with the value and the range."""
+def _problem(error: ErrorDetails, origins: Mapping[str, Origin]) -> FieldProblem:
+    """Turn one pydantic error into a sentence with the value and the range, and where it came from."""
     name = str(error["loc"][0]) if error["loc"] else "spec"
     known = [field.name for field in train_fields()]
     if name not in known:
@@ -183,13 +178,13 @@ def _problem(error: ErrorDetails) -> FieldProblem:
         allowed.append(field.limits)
     if field.kind != "choice" and field.choices:
         allowed.append(f"or {' or '.join(field.choices)}")
-    given = str(error["input"])
-    return FieldProblem(
-        name,
-        "INPUT_VALIDATION_FAILED",
-        f"{field.label} cannot be {given[:80]!r}.",
-        f"{field.flag.split('/')[0]} takes {', '.join(allowed)}.",
-    )
+    message = f"{field.label} cannot be {str(error['input'])[:80]!r}."
+    hint = f"{field.flag.split('/')[0]} takes {', '.join(allowed)}."
+    origin = origins[name]
+    if origin.source in {"environment", "config"}:
+        where = field.env if origin.source == "environment" else origin.note
+        return FieldProblem(name, "CONFIG_INVALID_SETTING", f"{message} It came from {where}.", hint)
+    return FieldProblem(name, "INPUT_VALIDATION_FAILED", message, hint)
 
 
 _NOUN: Final = {"int": "whole number", "float": "number", "text": "text", "bool": "yes or no"}

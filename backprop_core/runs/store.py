@@ -13,6 +13,7 @@ Only the worker of a run writes its journal and results; everybody else may writ
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Callable, Mapping
@@ -190,6 +191,24 @@ def list_folders(root: Path) -> list[RunFolder]:
 def new_run_id() -> str:
     """Return a fresh run id."""
     return str(uuid.uuid4())
+
+
+def check_output_folder(folder: Path) -> None:
+    """Raise when `folder` could not be made or written.
+
+    Raises:
+        InputError: INPUT_OUTPUT_DIR_NOT_OURS when it, or what lies above it, is no folder.
+        StateError: SANDBOX_NOT_WRITABLE when the user may not write there.
+    """
+    nearest = folder
+    while not nearest.exists() and not nearest.is_symlink():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise InputError(
+            "INPUT_OUTPUT_DIR_NOT_OURS", f"{nearest} is no folder, so nothing can be written below it."
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise StateError("SANDBOX_NOT_WRITABLE", f"{nearest} cannot be written.")
 
 
 def check_publish_target(folder: Path) -> None:

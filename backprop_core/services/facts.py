@@ -14,7 +14,7 @@ from backprop_core.config.presets import find_preset
 from backprop_core.config.resolve import FieldProblem
 from backprop_core.config.specs import TrainSpec
 from backprop_core.datasets.tokenizer import ChatTokenizer
-from backprop_core.errors import BackpropagateError
+from backprop_core.errors import BackpropagateError, InputError
 from backprop_core.hub.cache import find_cached
 from backprop_core.hub.download import forecast_download
 from backprop_core.hub.model_folder import read_config
@@ -92,7 +92,10 @@ def model_folder(ws: Workspace, name: str) -> Path | None:
     """
     meant = understand(name)
     if meant.kind == "folder":
-        return Path(meant.value).expanduser()
+        folder = Path(meant.value).expanduser()
+        if not (folder / "config.json").is_file():
+            raise InputError("INPUT_MODEL_NOT_FOUND", f"{name} is no folder with a config.json.")
+        return folder
     cached = find_cached(name, ws.settings.cache_dir)
     return cached.path if cached is not None else None
 

@@ -34,6 +34,7 @@ from backprop_core.runs.store import (
     RunFolder,
     RunInfo,
     RunSource,
+    check_output_folder,
     check_publish_target,
     create_run,
     new_run_id,
@@ -204,7 +205,7 @@ def _misplaced(ws: Workspace, spec: TrainSpec, source: RunSource) -> tuple[Field
             checks["dataset"] = lambda: check_readable(ws, Path(spec.dataset))
         checks["model"] = lambda: _check_model(ws, spec.model)
     else:
-        checks["output_dir"] = lambda: check_publish_target(Path(spec.output_dir) / PUBLISHED_ADAPTER)
+        checks["output_dir"] = lambda: _check_output(Path(spec.output_dir))
     problems = []
     for field, check in checks.items():
         try:
@@ -212,6 +213,11 @@ def _misplaced(ws: Workspace, spec: TrainSpec, source: RunSource) -> tuple[Field
         except BackpropagateError as error:
             problems.append(problem_at(field, error))
     return tuple(problems)
+
+
+def _check_output(folder: Path) -> None:
+    check_output_folder(folder)
+    check_publish_target(folder / PUBLISHED_ADAPTER)
 
 
 def _check_model(ws: Workspace, name: str) -> None:
