@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 120
+# The byte tokenizer's id of "!".
+EXCLAMATION = 3
 
 
 class EngineFailed(Exception):
@@ -42,10 +44,20 @@ def ask_engine(
 
 
 def next_token_logprobs(
-    model: Path, tokens: Sequence[int], count: int, lora: Path | None = None
+    model: Path,
+    tokens: Sequence[int],
+    count: int,
+    *,
+    plain_token: int = EXCLAMATION,
+    lora: Path | None = None,
 ) -> dict[int, float]:
-    """Return log-probability by id of the `count` likeliest tokens after `tokens`."""
-    body = {"prompt": list(tokens), "n_predict": 1, "n_probs": count, "temperature": 0, "cache_prompt": False}
+    """Return log-probability by id of the `count` likeliest tokens after `tokens`.
+
+    The engine withholds half a character together with its probabilities, so the token it takes is forced
+    to be `plain_token`; the probabilities are those before that.
+    """
+    bias = [[plain_token, 1e4]]
+    body = {"prompt": list(tokens), "n_predict": 1, "n_probs": count, "temperature": 0, "logit_bias": bias}
     (answer,) = ask_engine(model, [("/completion", body)], lora)
     entries = answer["completion_probabilities"][0]["top_logprobs"]
     return {entry["id"]: entry["logprob"] for entry in entries}
