@@ -187,6 +187,14 @@ class TrainSpec(BaseModel):
     seed: Annotated[_Int, Field(ge=0, le=2**32 - 1)] = option(
         42, "Seed of data order, adapter weights and dropout.", label="Seed", section="training"
     )
+    packing: bool = option(
+        True,
+        "Lay the rows of a step into full micro-batches without padding; each row still sees only itself, "
+        "and results stay the same. Off: batch rows at a time.",
+        label="Pack rows",
+        section="training",
+        flag="--packing/--no-packing",
+    )
     oom_recovery: bool = option(
         True,
         "Halve the micro-batch inside the step when memory runs out, instead of failing.",

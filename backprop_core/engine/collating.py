@@ -66,11 +66,6 @@ class MicroBatch:
     targets: torch.Tensor
 
 
-def by_count(rows: Sequence[Row], batch_size: int) -> list[list[Row]]:
-    """Cut the rows of a step into micro-batches of `batch_size` rows."""
-    return [list(rows[first : first + batch_size]) for first in range(0, len(rows), batch_size)]
-
-
 def concatenated(rows: Sequence[Row], device: torch.device) -> MicroBatch:
     """Return `rows` one after another as a single row of documents."""
     starts = np.cumsum([0, *(row.length for row in rows)])

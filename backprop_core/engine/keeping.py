@@ -200,6 +200,7 @@ class Keeper:
                 best_loss=self._tally.best_loss,
                 best_step=self._tally.best_step,
                 choices=dataclasses.asdict(self._chosen),
+                cut=trainer.cutter.cut,
                 scheduler=trainer.lr_scheduler.state_dict(),
                 versions=library_versions(),
                 **optimizer,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+from backprop_core.config.specs import TrainSpec
 from backprop_core.engine.adapters import add_adapter
 from backprop_core.engine.artifacts import save_adapter
 from backprop_core.engine.callbacks import StepReporter
 from backprop_core.engine.choices import choose
 from backprop_core.engine.context import RunContext
+from backprop_core.engine.cutting import Cut
 from backprop_core.engine.devices import Device, select_device
 from backprop_core.engine.keeping import Keeper, Tally, find_saved, identity_of, require_same
 from backprop_core.engine.loading import count_parameters, fetch_base, load_model
+from backprop_core.engine.oom import Cutter
 from backprop_core.engine.outcome import Outcome
 from backprop_core.engine.sampling import RowOrder
 from backprop_core.engine.schedules import learning_rate_factor, warmup_steps
@@ -21,6 +24,9 @@ from backprop_core.engine.trainer import RunTrainer, StepBatches, training_argum
 from backprop_core.engine.training_state import load_weights
 from backprop_core.events.types import TrainingPlanned
 from backprop_core.planning.records import Choices
+
+# Tokens of a micro-batch that a processor works through fastest.
+CPU_TOKENS: Final = 1024
 
 
 def run_sft(context: RunContext) -> Outcome:
@@ -55,7 +61,9 @@ def run_sft(context: RunContext) -> Outcome:
         saved=saved,
     )
     batches = StepBatches(data.rows, order, saved.loop.step if saved else 0, chosen.steps)
-    trainer = build_trainer(context, model, base.tokenizer, batches, chosen, device, reporter)
+    cut = saved.loop.cut if saved else first_cut(spec, chosen, data, device)
+    cutter = Cutter(context, cut, batch_size=chosen.batch_size, may_split=spec.oom_recovery)
+    trainer = build_trainer(context, model, base.tokenizer, batches, chosen, device, cutter, reporter)
     announce(context, data, chosen, count_parameters(model))
     context.phase("training")
     with context.busy():
@@ -74,6 +82,7 @@ def build_trainer(
     batches: StepBatches,
     chosen: Choices,
     device: Device,
+    cutter: Cutter,
     reporter: StepReporter,
 ) -> RunTrainer:
     """Return the trainer of the run with its reporter attached."""
@@ -88,12 +97,11 @@ def build_trainer(
             max_grad_norm=spec.max_grad_norm,
             optim=chosen.optim,
             is_cpu=not device.is_cuda,
-            recompute=chosen.gradient_checkpointing == "on",
             seed=spec.seed,
         ),
         tokenizer=tokenizer,
         batches=batches,
-        batch_size=chosen.batch_size,
+        cutter=cutter,
         schedule=partial(
             learning_rate_factor,
             steps=chosen.steps,
@@ -105,6 +113,24 @@ def build_trainer(
     )
     reporter.trainer = trainer
     return trainer
+
+
+def first_cut(spec: TrainSpec, chosen: Choices, data: TrainingData, device: Device) -> Cut:
+    """Return how steps are cut until memory runs out.
+
+    Packed micro-batches hold as many tokens as `batch_size` of the longest rows would; a processor
+    is fastest with less.
+    """
+    recomputes = chosen.gradient_checkpointing == "on"
+    if not spec.packing:
+        return Cut(chosen.batch_size, None, recomputes=recomputes)
+    longest = max(row.length for row in data.rows)
+    tokens = chosen.batch_size * longest
+    return Cut(
+        None,
+        tokens if device.is_cuda else min(tokens, max(longest, CPU_TOKENS)),
+        recomputes=recomputes,
+    )
 
 
 def announce(context: RunContext, data: TrainingData, chosen: Choices, trainable: int) -> None:

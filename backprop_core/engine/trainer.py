@@ -20,7 +20,8 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from backprop_core.engine import attention, heads
-from backprop_core.engine.collating import MicroBatch, Row, by_count, concatenated, padded
+from backprop_core.engine.collating import MicroBatch, Row, concatenated, padded
+from backprop_core.engine.oom import Cutter
 from backprop_core.engine.sampling import RowOrder
 
 
@@ -64,7 +65,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         model: the model with its adapter, on its device.
         arguments: see `training_arguments`.
         batches: the rows of each step.
-        batch_size: rows of one micro-batch.
+        cutter: decides over micro-batches and over what happens when memory runs out.
         schedule: factor of the peak learning rate at a step, counting from 0.
         compute_dtype: of matrix products; fp32 switches autocast off.
     """
@@ -76,7 +77,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         arguments: SFTConfig,
         tokenizer: Any,
         batches: StepBatches,
-        batch_size: int,
+        cutter: Cutter,
         schedule: Callable[[int], float],
         compute_dtype: torch.dtype,
         callbacks: list[TrainerCallback],
@@ -95,12 +96,13 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         self.step_facts = StepFacts()
         self._schedule = schedule
         self._batches = batches
-        self._batch_size = batch_size
+        self.cutter = cutter
         self._compute_dtype = compute_dtype
         self._causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._has_plain_head = heads.has_plain_head(self._causal)
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._keeps_documents_apart = attention.use_documents(self._causal)
+        self.keeps_documents_apart = attention.use_documents(self._causal)
+        cutter.begin(self, keeps_documents_apart=self.keeps_documents_apart)
 
     def get_train_dataloader(self) -> StepBatches:
         """Return the rows of each step."""
@@ -118,14 +120,14 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         return [next(epoch_iterator)], None
 
     def training_step(self, model: Any, inputs: Sequence[Row], num_items_in_batch: None = None) -> Tensor:
-        """Add the gradient of one optimizer step and return its loss."""
+        """Add the gradient of one optimizer step and return its loss.
+
+        Raises:
+            RunError: memory ran out and nothing is left to try.
+        """
         model.train()
         supervised = sum(row.supervised for row in inputs)
-        loss = torch.zeros((), device=self.args.device)
-        for rows in by_count(inputs, self._batch_size):
-            part = self.rows_loss(rows) / supervised
-            part.backward()
-            loss += part.detach()
+        loss = self.cutter.run(inputs, lambda rows: self._add_gradient(rows, supervised))
         self.step_facts = StepFacts(
             loss=float(loss),
             learning_rate=float(self.lr_scheduler.get_last_lr()[0]),
@@ -134,10 +136,20 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         )
         return loss
 
+    def _add_gradient(self, rows: Sequence[Row], supervised: int) -> Tensor:
+        """Add the part that `rows` have in the gradient of a step and return their part of its loss."""
+        part = self.rows_loss(rows) / supervised
+        part.backward()
+        return part.detach()
+
+    def recompute_activations(self) -> None:
+        """Keep no activations from here on; they are computed again for the gradient."""
+        self._causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
     def rows_loss(self, rows: Sequence[Row]) -> Tensor:
         """Return the summed loss of `rows` as a scalar in fp32."""
         device = self.args.device
-        if self._keeps_documents_apart:
+        if self.keeps_documents_apart:
             batch = concatenated(rows, device)
             documents: dict[str, Any] = {"document_lengths": batch.lengths}
         else:
@@ -201,7 +213,6 @@ def training_arguments(
     max_grad_norm: float,
     optim: str,
     is_cpu: bool,
-    recompute: bool,
     seed: int,
 ) -> SFTConfig:
     """Return the trainer's own arguments; everything that writes, prints or reports is off."""
@@ -217,8 +228,8 @@ def training_arguments(
         use_cpu=is_cpu,
         # Autocast is switched on around the forward pass by the trainer itself.
         bf16=False,
-        gradient_checkpointing=recompute,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        # Recomputing is the cutter's: it may begin in the middle of a run.
+        gradient_checkpointing=False,
         seed=seed,
         logging_strategy="no",
         save_strategy="no",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 
 from backprop_core import files
+from backprop_core.engine.cutting import Cut
 from backprop_core.planning.records import Choices
 
 _WEIGHTS: Final = "weights.safetensors"
@@ -29,6 +30,7 @@ class LoopState(BaseModel):
 
     Attributes:
         choices: the derived values that the first attempt worked with.
+        cut: how steps are cut since memory last ran out.
         groups: the optimizer's groups without their parameters.
         python_random, numpy_random: states of these generators.
     """
@@ -41,6 +43,7 @@ class LoopState(BaseModel):
     best_loss: float | None
     best_step: int
     choices: dict[str, Any]
+    cut: Cut
     scheduler: dict[str, Any]
     groups: list[dict[str, Any]]
     scalars: dict[str, float | int | bool | None]

@@ -57,6 +57,7 @@ def train(tmp_path, own_home, tiny_model, rows, in_fp32):
             "lora_r": 4,
             "learning_rate": 1e-2,
             "max_seq_length": 128,
+            "checkpoint_every": 1000,
         }
         return attempts.new_run(tmp_path, publish_to=publish_to, **defaults | spec)
 

@@ -10,7 +10,7 @@ from backprop_core.datasets.convert import convert
 from backprop_core.datasets.mask import encode
 from backprop_core.datasets.tokenizer import ChatTokenizer
 from backprop_core.engine import attention, heads
-from backprop_core.engine.collating import Row, by_count, concatenated, padded
+from backprop_core.engine.collating import Row, concatenated, padded
 
 CPU = torch.device("cpu")
 
@@ -63,11 +63,6 @@ def test_documents_in_one_row_keep_their_own_positions():
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1]]
     assert batch.lengths == (3, 2)
-
-
-def test_a_step_is_cut_by_rows():
-    rows = [Row.from_mask([1, 2], [True, True])] * 5
-    assert [len(part) for part in by_count(rows, 2)] == [2, 2, 1]
 
 
 def test_a_document_sees_nothing_of_its_neighbours(model):

@@ -73,10 +73,12 @@ def test_another_seed_gives_another_adapter(train):
     assert any(not torch.equal(first_run[name], second_run[name]) for name in first_run)
 
 
+@pytest.mark.parametrize("packing", [True, False])
 @pytest.mark.parametrize("batch_size, accumulation", [(1, 6), (2, 3), (6, 1)])
-def test_the_gradient_does_not_depend_on_how_a_step_is_cut(train, batch_size, accumulation):
-    whole = metrics(train(steps=1, batch_size=6, gradient_accumulation=1))[0]
-    cut = metrics(train(steps=1, batch_size=batch_size, gradient_accumulation=accumulation))[0]
+def test_the_gradient_does_not_depend_on_how_a_step_is_cut(train, batch_size, accumulation, packing):
+    whole = metrics(train(steps=1, batch_size=6, gradient_accumulation=1, packing=False))[0]
+    spec = {"batch_size": batch_size, "gradient_accumulation": accumulation, "packing": packing}
+    cut = metrics(train(steps=1, **spec))[0]
     assert cut.loss == pytest.approx(whole.loss, abs=1e-5)
     assert cut.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
 
