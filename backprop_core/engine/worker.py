@@ -44,7 +44,8 @@ def _attempt(context: RunContext) -> int:
     _listen(context)
     _quiet_libraries()
     try:
-        _use_physical_cores()
+        if context.info.kind == "train":
+            _use_physical_cores()
         execute(context)
     except BackpropagateError as error:
         return error.exit_code

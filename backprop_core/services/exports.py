@@ -1,0 +1,277 @@
+"""Plans, starts and lists exports: how large a file becomes, how long it takes, where it goes.
+
+Everything that can be wrong is found here, with a code, before anything is created.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, get_args
+
+from backprop_core import files
+from backprop_core.config.exports import ExportFormat, ExportSpec
+from backprop_core.errors import InputError, StateError
+from backprop_core.gguf import QUANTIZATIONS, GgufForecast, forecast_gguf, plan_gguf
+from backprop_core.jobs import queue
+from backprop_core.planning.disk import reserve_bytes
+from backprop_core.runs.index import first_state, remember_root
+from backprop_core.runs.projection import RunState
+from backprop_core.runs.store import RunFolder, RunInfo, RunSource, create_export, new_run_id
+from backprop_core.services import runs
+from backprop_core.services.export_sources import ExportSource, base_folder, find_source, why_not_alone
+from backprop_core.version import __version__
+from backprop_core.workspace import Workspace
+
+FORMATS: Final[tuple[ExportFormat, ...]] = get_args(ExportFormat)
+QUANTIZED_FORMATS: Final[frozenset[ExportFormat]] = frozenset({"gguf", "ollama-adapter"})
+DEFAULT_QUANTIZATION: Final = "q4_k_m"
+
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_STEM_LENGTH: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What somebody wants exported.
+
+    Attributes:
+        source: a run id or its prefix, an adapter folder, or a model folder.
+        output: the final file or folder; derived from format and name when None.
+        name: of the model, for the file and inside it; that of the source when None.
+        ollama_name: register the export with Ollama afterwards.
+    """
+
+    source: str
+    format: ExportFormat = "gguf"
+    quantization: str = DEFAULT_QUANTIZATION
+    output: Path | None = None
+    name: str | None = None
+    ollama_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedExport:
+    """An export that stands on the disk.
+
+    Attributes:
+        is_registered: whether the job also handed it to Ollama.
+    """
+
+    job_id: str
+    path: Path
+    spec: ExportSpec
+    size_bytes: int
+    seconds: float
+    ended_at: str
+    is_registered: bool
+
+
+def forecast(
+    ws: Workspace, source: ExportSource, quantizations: Sequence[str] = tuple(QUANTIZATIONS)
+) -> list[GgufForecast]:
+    """Return size, time and quality of each GGUF type; empty when the base model is not here yet.
+
+    Raises:
+        InputError, RunError: base and adapter do not fit together, or a type is unknown.
+    """
+    base = base_folder(ws, source)
+    if base is None:
+        return []
+    adapter = None if source.base_model is None else source.folder
+    return forecast_gguf(base, adapter_dir=adapter, quantizations=quantizations)
+
+
+def needed_bytes(
+    ws: Workspace, source: ExportSource, format: ExportFormat, quantization: str, *, name: str | None = None
+) -> int:
+    """Return the bytes that an export adds to the disk; 0 when the base model is not here yet.
+
+    Args:
+        name: of the model inside the file, which counts to the byte.
+    """
+    base = base_folder(ws, source)
+    if format == "lora":
+        return files.size_of_tree(source.folder)
+    if base is None:
+        return 0
+    if format == "merged":
+        return sum(path.stat().st_size for path in base.glob("*.safetensors"))
+    adapter = source.folder if format == "gguf" and source.base_model is not None else None
+    size = plan_gguf(base, quantization, adapter_dir=adapter, name=name).size_bytes
+    return size + (files.size_of_tree(source.folder) if format == "ollama-adapter" else 0)
+
+
+def target_of(root: Path, name: str, format: ExportFormat, quantization: str) -> Path:
+    """Return where an export goes when the user names no place: `<root>/<format>/<name>`."""
+    stem = _UNSAFE.sub("-", name).strip("-.")[:_STEM_LENGTH] or "model"
+    if format not in QUANTIZED_FORMATS:
+        return root / format / stem
+    suffix = ".gguf" if format == "gguf" else ""
+    return root / format / f"{stem}-{quantization}{suffix}"
+
+
+def exports_root(ws: Workspace, face: RunSource) -> Path:
+    """Return the folder that receives the exports of a face: `./output/exports`, the page's own below its
+    folder.
+    """
+    return ws.settings.sandbox_root / "exports" if face == "page" else Path("output/exports").absolute()
+
+
+def prepare(ws: Workspace, request: ExportRequest, *, face: RunSource, is_detached: bool) -> RunFolder:
+    """Create the folder of an export job; nothing is started.
+
+    Raises:
+        InputError: format, type or source cannot be used, or the target exists already.
+        RunError: RUNTIME_DISK_FULL, or the adapter does not belong to the base.
+        StateError: the page may not read or write there.
+    """
+    spec = _spec(ws, request, face)
+    info = RunInfo(
+        run_id=new_run_id(),
+        kind="export",
+        name=Path(spec.output).name,
+        source=face,
+        created_at=ws.now(),
+        launch_id=new_run_id(),
+        is_detached=is_detached,
+        version=__version__,
+    )
+    # The page writes below its own folder only; other faces keep their job folders out of the user's sight.
+    jobs = ws.settings.sandbox_root / "runs" if face == "page" else ws.home / "jobs"
+    return create_export(jobs, spec, info)
+
+
+def start(ws: Workspace, request: ExportRequest, *, face: RunSource, start_key: str | None = None) -> str:
+    """Create an export job, put it into the queue and return its id.
+
+    Args:
+        start_key: chosen once per intention; the same key gives the same job again.
+
+    Raises:
+        BackpropagateError: see `prepare`; nothing was created.
+    """
+    if start_key is not None and (known := ws.database.run_for_key(start_key)) is not None:
+        return known
+    folder = prepare(ws, request, face=face, is_detached=True)
+    return queue.submit(ws, first_state(folder), start_key=start_key)
+
+
+def register_in_process(ws: Workspace, folder: RunFolder) -> None:
+    """List a job that the calling program works on itself; called once its lock is held."""
+    ws.database.insert(first_state(folder).model_copy(update={"status": "starting"}))
+    remember_root(ws.roots_file, folder.path.parent)
+
+
+def list_finished(ws: Workspace, limit: int = 50) -> list[FinishedExport]:
+    """Return the exports that still stand where they were made, newest first.
+
+    A job that failed in its last phase, with Ollama, has made its files too.
+    """
+    ended = runs.list_runs(ws, statuses=("completed", "failed"), limit=20 * limit)
+    found = (finished(state) for state in ended if state.kind == "export")
+    return [export for export in found if export is not None][:limit]
+
+
+def finished(state: RunState) -> FinishedExport | None:
+    """Return what an export job has made; None when it made nothing or it is gone."""
+    spec = RunFolder(Path(state.folder)).export_spec()
+    path = Path(spec.output)
+    try:
+        report = files.read_json(path.with_name(f"{path.name}.export.json"))
+        is_ours = report["job_id"] == state.run_id and path.exists()
+        if not is_ours:
+            return None
+        return FinishedExport(
+            job_id=state.run_id,
+            path=path,
+            spec=spec,
+            size_bytes=int(report["size_bytes"]),
+            seconds=float(report["seconds"]),
+            ended_at=state.ended_at or "",
+            is_registered=spec.ollama_name is not None and state.status == "completed",
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _spec(ws: Workspace, request: ExportRequest, face: RunSource) -> ExportSpec:
+    """Return the spec of a request after everything about it was checked."""
+    _check_choices(request)
+    source = find_source(ws, request.source, face=face)
+    name = (request.name or source.name).strip()[:100] or "model"
+    target = _target(ws, request, name, face)
+    _check_source(source, request.format)
+    needed = needed_bytes(ws, source, request.format, request.quantization, name=name)
+    files.require_free(target.parent, needed + reserve_bytes(None), "The export")
+    return ExportSpec(
+        format=request.format,
+        source=str(source.folder),
+        base_model=source.base_model,
+        output=str(target),
+        name=name,
+        quantization=request.quantization if request.format in QUANTIZED_FORMATS else None,
+        ollama_name=request.ollama_name,
+        run_id=source.run_id,
+    )
+
+
+def _check_choices(request: ExportRequest) -> None:
+    if request.format not in FORMATS:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"{request.format!r} is no format.",
+            hint=f"Choose {', '.join(FORMATS)}.",
+        )
+    if request.format in QUANTIZED_FORMATS and request.quantization not in QUANTIZATIONS:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"The quantization {request.quantization!r} is unknown.",
+            hint=f"Choose one of {', '.join(QUANTIZATIONS)}.",
+        )
+    if request.ollama_name is not None and request.format not in QUANTIZED_FORMATS:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"Ollama takes GGUF files; the format {request.format} is none.",
+            hint="Use `--format gguf` or `--format ollama-adapter`.",
+        )
+
+
+def _check_source(source: ExportSource, format: ExportFormat) -> None:
+    if format == "lora" and source.base_model is None:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"{source.folder} is a whole model and has no adapter of its own.",
+            hint="Export it with `--format gguf` or `--format merged`.",
+        )
+    if format == "ollama-adapter" and (reason := why_not_alone(source)) is not None:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"This cannot be an adapter of its own in Ollama: {reason}.",
+            hint="Export it merged, with `--format gguf`.",
+        )
+
+
+def _target(ws: Workspace, request: ExportRequest, name: str, face: RunSource) -> Path:
+    """Return the final file or folder, which must not exist yet.
+
+    Raises:
+        InputError: INPUT_OUTPUT_DIR_NOT_OURS.
+        StateError: SANDBOX_PATH_OUTSIDE, the page would write outside of its folder.
+    """
+    root = exports_root(ws, face)
+    target = request.output or target_of(root, name, request.format, request.quantization)
+    target = target.expanduser().absolute()
+    if request.format == "gguf" and target.suffix != ".gguf":
+        target = target / target_of(root, name, request.format, request.quantization).name
+    if face == "page" and not target.parent.resolve().is_relative_to(ws.sandbox.root.resolve()):
+        raise StateError("SANDBOX_PATH_OUTSIDE", f"{target.name} would lie outside of the app's folder.")
+    if target.exists():
+        raise InputError(
+            "INPUT_OUTPUT_DIR_NOT_OURS",
+            f"{target} exists already and is not replaced.",
+            hint="Choose another name with `--output`, or move it away.",
+        )
+    return target

@@ -1,0 +1,45 @@
+"""Small sources of exports, and jobs that real workers work on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backprop_core.runs.projection import RunState
+from backprop_core.runs.store import RunFolder
+from backprop_core.services import exports, runs
+from backprop_core.services.exports import ExportRequest
+from backprop_core.workspace import Workspace
+from tests.support.attempts import start_worker
+from tests.support.checkpoints import HIDDEN, lora_arrays, write_adapter, write_checkpoint
+from tests.support.stores import FakeWorkerLauncher, wait_for
+
+QUERY = "model.layers.0.self_attn.q_proj"
+
+
+class WorkerLauncher(FakeWorkerLauncher):
+    """Starts the real worker; the scheduler is a thread of the test."""
+
+    def spawn_worker(self, run_dir: Path, launch_id: str, home: Path) -> int:
+        process = start_worker(RunFolder(run_dir), home, launch_id=launch_id)
+        self.started[process.pid] = process
+        self.launches.append(run_dir.name)
+        return process.pid
+
+
+def write_source(root: Path, *, arrays: dict | None = None, **config: object) -> Path:
+    """Write a tiny base model and an adapter of it, and return the adapter's folder."""
+    base = write_checkpoint(root / "base", arrays=arrays)
+    factors = lora_arrays(QUERY, HIDDEN, HIDDEN)
+    return write_adapter(root / "tuned", factors, base_model_name_or_path=str(base), **config)
+
+
+def run_job(ws: Workspace, request: ExportRequest, *, timeout_s: float = 60) -> RunState:
+    """Start an export job and return its state when it has ended."""
+    job = exports.start(ws, request, face="cli")
+    wait_for(lambda: runs.get_run(ws, job).is_terminal, f"the export {request.format}", timeout_s)
+    return runs.get_run(ws, job)
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return the names of unfinished work in a folder."""
+    return [path.name for path in folder.rglob("*") if ".partial" in path.name or path.suffix == ".lock"]
