@@ -73,6 +73,7 @@ class Trainer:
         gradient_checkpointing: Literal["auto", "on", "off"] | None = None,
         checkpoint_every: int | Auto | None = None,
         seed: int | None = None,
+        packing: bool | None = None,
         oom_recovery: bool | None = None,
         lora_preset: Literal["quality", "fast", "auto"] | None = None,
         lora_r: int | Auto | None = None,

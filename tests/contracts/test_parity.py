@@ -40,6 +40,7 @@ OTHER = {
     "gradient_checkpointing": "on",
     "checkpoint_every": "4",
     "seed": "1",
+    "packing": "off",
     "oom_recovery": "off",
     "lora_preset": "fast",
     "lora_r": "8",
