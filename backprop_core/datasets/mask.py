@@ -7,7 +7,7 @@ model never gets to choose it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,10 +15,13 @@ from typing import Final, Literal
 from tokenizers import Encoding
 
 from backprop_core.datasets.rows import Conversation, Role, RowCode, RowFault, RowProblem
+from backprop_core.datasets.splitting import split_conversation
 from backprop_core.datasets.tokenizer import ChatTokenizer
 from backprop_core.datasets.turns import CharSpan, Rendered
 
 _BATCH: Final = 256
+
+Overlength = Literal["truncate", "drop", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def encode(
     Raises:
         RowFault: the template refuses the row, or no token is left that carries loss.
     """
-    result = next(iter(encode_many([conversation], tokenizer, max_seq_length, train_on_responses)))
+    result = next(encode_many([conversation], tokenizer, max_seq_length, train_on_responses))
     if isinstance(result, RowProblem):
         raise RowFault(result.code, result.reason)
     return result
@@ -84,13 +87,22 @@ def encode_many(
     tokenizer: ChatTokenizer,
     max_seq_length: int,
     train_on_responses: bool = True,
-) -> Iterable[Encoded | RowProblem]:
+    overlength: Overlength = "truncate",
+) -> Iterator[Encoded | RowProblem]:
     """Yield ids and mask, or the problem, of each conversation, in order.
 
     While one batch is tokenized, which needs no interpreter, the next one is rendered.
+
+    Args:
+        conversations: the rows.
+        tokenizer: tokenizer and template of the model.
+        max_seq_length: tokens of one sequence.
+        train_on_responses: loss on answers only; otherwise on every token.
+        overlength: what happens to a longer row: its end is cut off, it becomes a problem, or it
+            becomes several sequences that each begin with a question.
     """
     batches = [conversations[first : first + _BATCH] for first in range(0, len(conversations), _BATCH)]
-    choices = _Choices(tokenizer.eos_id, max_seq_length, train_on_responses)
+    choices = _Choices(tokenizer, max_seq_length, train_on_responses, overlength)
     if len(batches) == 1:
         rendered = _render(batches[0], tokenizer)
         yield from _masked_batch(batches[0], rendered, tokenizer.encode_texts(_texts(rendered)), choices)
@@ -109,9 +121,10 @@ def encode_many(
 
 @dataclass(frozen=True, slots=True)
 class _Choices:
-    eos_id: int | None
+    tokenizer: ChatTokenizer
     max_seq_length: int
     train_on_responses: bool
+    overlength: Overlength
 
 
 def _masked_batch(
@@ -119,14 +132,46 @@ def _masked_batch(
     rendered: Sequence[Rendered | RowProblem],
     encodings: Sequence[Encoding],
     choices: _Choices,
-) -> Iterable[Encoded | RowProblem]:
+) -> Iterator[Encoded | RowProblem]:
     following = iter(encodings)
     for conversation, item in zip(conversations, rendered, strict=True):
         if isinstance(item, RowProblem):
             yield item
             continue
         encoded = _masked(conversation, item, next(following), choices)
-        yield encoded if True in encoded.labels_mask else _nothing_to_learn(encoded)
+        if encoded.n_truncated and choices.overlength != "truncate":
+            yield from _too_long(conversation, encoded, choices)
+        else:
+            yield encoded if True in encoded.labels_mask else _nothing_to_learn(encoded)
+
+
+def _too_long(
+    conversation: Conversation, encoded: Encoded, choices: _Choices
+) -> Iterator[Encoded | RowProblem]:
+    limit = choices.max_seq_length
+    if choices.overlength == "drop":
+        tokens = len(encoded.input_ids) + encoded.n_truncated
+        yield RowProblem(
+            conversation.row,
+            RowCode.TOO_MANY_TOKENS,
+            f"{tokens:,} tokens are more than the limit of {limit:,}",
+        )
+    elif conversation.text is not None:
+        yield from _chunks(conversation, choices)
+    else:
+        parts = split_conversation(conversation, choices.tokenizer, limit)
+        yield from encode_many(parts, choices.tokenizer, limit, choices.train_on_responses)
+
+
+def _chunks(conversation: Conversation, choices: _Choices) -> Iterator[Encoded]:
+    """Yield raw text in sequences of the chosen length; only the last ends with the end token."""
+    ids = choices.tokenizer.encode_text(conversation.text or "")
+    if choices.tokenizer.eos_id is not None:
+        ids.append(choices.tokenizer.eos_id)
+    for first in range(0, len(ids), choices.max_seq_length):
+        chunk = ids[first : first + choices.max_seq_length]
+        spans = (TurnSpan("text", 0, len(chunk), has_loss=True),)
+        yield Encoded(conversation.row, chunk, [True] * len(chunk), 0, spans)
 
 
 def _texts(rendered: Iterable[Rendered | RowProblem]) -> list[str]:
@@ -143,8 +188,8 @@ def _masked(conversation: Conversation, rendered: Rendered, encoding: Encoding, 
     ids: list[int] = encoding.ids
     spans: tuple[TurnSpan, ...]
     if conversation.text is not None:
-        if choices.eos_id is not None:
-            ids.append(choices.eos_id)
+        if choices.tokenizer.eos_id is not None:
+            ids.append(choices.tokenizer.eos_id)
         spans = (TurnSpan("text", 0, len(ids), has_loss=True),)
     else:
         spans = tuple(_token_span(span, encoding, len(ids)) for span in rendered.spans)

@@ -80,15 +80,16 @@ class RowReader:
 
 
 def read_rows(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Iterator[RawRow | RowProblem]:
-    """Yield the rows of a file one by one, unusable ones as problems.
+    """Yield the rows of a file one by one in their order, unusable ones as problems.
 
     Raises:
         InputError: as `RowReader.batches`.
     """
     for batch in RowReader(path, limits=limits, digest=False).batches():
-        for number, value in batch.rows:
-            yield RawRow(number, value)
-        yield from batch.problems
+        rows: list[RawRow | RowProblem] = [RawRow(number, value) for number, value in batch.rows]
+        if batch.problems:
+            rows = sorted([*rows, *batch.problems], key=lambda row: row.row)
+        yield from rows
 
 
 def _read_as(suffix: str, chunks: Iterator[bytes], limits: Limits, shown: str) -> Iterator[Batch]:
