@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,12 +14,27 @@ import orjson
 
 from backprop_core import files
 from backprop_core.errors import InputError
+from backprop_core.runs.store import check_output_folder
 
 _NAME_DIGITS: Final = 12
 
 
-def data_file(dataset: object, output_dir: Path) -> tuple[Path, bool]:
-    """Return the file that holds `dataset`, and whether it was written just now.
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """The file that a run names as its data; `created` is what was made for it, outermost first."""
+
+    path: Path
+    created: tuple[Path, ...] = ()
+
+    def discard(self) -> None:
+        """Remove what was made for it; folders that hold something else by now stay."""
+        for path in reversed(self.created):
+            with contextlib.suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
+def data_file(dataset: object, output_dir: Path) -> DataFile:
+    """Return the file that holds `dataset`, written when it is given as rows.
 
     Args:
         dataset: a path, a list of rows, or a `datasets.Dataset`.
@@ -25,18 +42,21 @@ def data_file(dataset: object, output_dir: Path) -> tuple[Path, bool]:
 
     Raises:
         InputError: INPUT_DATASET_FORMAT_UNSUPPORTED for another type, INPUT_DATASET_PARSE_FAILED for
-            a row that is no JSON object, INPUT_DATASET_INVALID for no rows.
+            a row that is no JSON object, INPUT_DATASET_INVALID for no rows,
+            INPUT_OUTPUT_DIR_NOT_OURS when the output folder cannot be one.
     """
     if isinstance(dataset, str | Path):
-        return Path(dataset), False
+        return DataFile(Path(dataset))
     data = _as_jsonl(_rows_of(dataset))
     name = f"rows-{hashlib.sha256(data).hexdigest()[:_NAME_DIGITS]}.jsonl"
     path = output_dir.expanduser().absolute() / "data" / name
     if path.exists():
-        return path, False
+        return DataFile(path)
+    check_output_folder(path.parent)
+    missing = [folder for folder in reversed(path.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, data)
-    return path, True
+    return DataFile(path, (*missing, path))
 
 
 def _rows_of(dataset: object) -> Iterable[object]:

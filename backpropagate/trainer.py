@@ -126,11 +126,11 @@ class Trainer:
         counts = {"steps": steps, "epochs": epochs, "samples": samples}
         named = {key: value for key, value in counts.items() if value is not None}
         spec = self._resolve(named).spec
-        path, is_new = rows.data_file(dataset, Path(spec.output_dir))
-        layer = Layer("explicit", {**self._given, **named, "dataset": str(path)}, "keyword")
+        data = rows.data_file(dataset, Path(spec.output_dir))
+        layer = Layer("explicit", {**self._given, **named, "dataset": str(data.path)}, "keyword")
         ws = open_workspace()
         try:
-            started = _prepare(ws, layer, path if is_new else None)
+            started = _prepare(ws, layer, data)
             self._newest = _work(ws, started, callback or TrainingCallback())
         finally:
             ws.close()
@@ -159,13 +159,12 @@ class Trainer:
         return resolve_train([config_layer(home / "config.toml"), environment_layer(), own])
 
 
-def _prepare(ws: Workspace, layer: Layer, written: Path | None) -> StartedRun:
+def _prepare(ws: Workspace, layer: Layer, data: rows.DataFile) -> StartedRun:
     """Create the run; when it is refused, the rows that were written for it go too."""
     try:
         return training_service.prepare_in_process(ws, [layer])
     except BackpropagateError:
-        if written is not None:
-            written.unlink()
+        data.discard()
         raise
 
 
