@@ -47,6 +47,10 @@ class Launcher(Protocol):
         """Start the process that launches queued runs; harmless when one runs already."""
         ...
 
+    def reap(self) -> None:
+        """Collect ended children whose exit codes nobody will ask for, so that none stays a zombie."""
+        ...
+
     def exit_code(self, pid: int) -> int | None:
         """Return how a worker that this launcher started ended; None while it lives or is not ours.
 

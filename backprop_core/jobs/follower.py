@@ -187,6 +187,8 @@ class Follower:
             self._announce()
 
     def _look(self) -> tuple[list[RunState], Overview]:
+        # The only children of the app are schedulers; each ends when its queue is empty.
+        self._ws.launcher.reap()
         states = queue.refresh_active(self._ws)
         active = [state for state in states if state.status in ACTIVE]
         waiting = [state for state in states if state.status == "queued"]

@@ -145,7 +145,7 @@ class ProcessLauncher:
         return None if process is None else process.poll()
 
     def reap(self) -> None:
-        """Collect every ended child, so that none stays as a zombie."""
+        """Collect every ended child; their exit codes are forgotten."""
         for pid in [pid for pid, process in self._started.items() if process.poll() is not None]:
             del self._started[pid]
 

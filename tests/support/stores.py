@@ -59,6 +59,9 @@ class FakeWorkerLauncher:
             self.schedulers.append(thread)
             thread.start()
 
+    def reap(self) -> None:
+        pass
+
     def exit_code(self, pid: int) -> int | None:
         process = self.started.get(pid)
         return None if process is None else process.poll()
