@@ -16,8 +16,8 @@ from backprop_core.planning.model_shape import LinearShape
 LOSS_CHUNK_TOKENS: Final = 256
 # Per logit of a chunk: its fp32 value and one temporary of that size.
 _BYTES_PER_LOGIT: Final = 8
-# A Gated DeltaNet keeps about this many fp32 copies of query, key and value per token.
-_DELTA_NET_COPIES: Final = 8
+# What the plain PyTorch form of a Gated DeltaNet keeps per token and channel, mostly fp32 copies.
+_RECURRENT_BYTES: Final = 36
 
 
 def activation_bytes(load: TrainingLoad) -> int:
@@ -78,15 +78,20 @@ def workspace_bytes(load: TrainingLoad) -> int:
 
 
 def _mixing_bytes(load: TrainingLoad) -> int:
-    """Return what attention keeps: query, key, value and output; a DeltaNet keeps fp32 copies."""
+    """Return what attention keeps: query, key, value and output; or those of a DeltaNet."""
     shape = load.shape
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     attention = load.width * (2 * queries + 2 * keys) + 4 * shape.heads
-    delta = next((linear for linear in shape.linears if linear.name == "in_proj_qkv"), None)
-    if delta is None:
-        return attention
-    recurrent = 4 * _DELTA_NET_COPIES * delta.outputs
-    return (attention * (shape.layers - delta.count) + recurrent * delta.count) // shape.layers
+    if shape.has_qk_norm:
+        attention += 4 * (queries + keys)
+    if any(linear.name == "qkv_proj" for linear in shape.linears):
+        # The value is a view that keeps the whole fused projection alive.
+        attention += load.width * (queries + keys)
+    if shape.has_gated_query:
+        attention += 2 * load.width * queries
+    recurrent_layers = next((linear.count for linear in shape.linears if linear.name == "in_proj_qkv"), 0)
+    recurrent = _RECURRENT_BYTES * shape.recurrent_channels
+    return (attention * (shape.layers - recurrent_layers) + recurrent * recurrent_layers) // shape.layers
 
 
 def _input_bytes(load: TrainingLoad, learning: Sequence[LinearShape]) -> int:

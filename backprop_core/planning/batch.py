@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from backprop_core.config.specs import TrainSpec
+from backprop_core.planning.records import DeviceKind
 
 EFFECTIVE_BATCH: Final = 8
 DEFAULT_STEPS: Final = 100
 CHECKPOINTS_PER_RUN: Final = 10
+CPU_MICRO_BATCH_TOKENS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +37,35 @@ class Length:
     epochs: float | None
 
 
-def choose_batch(spec: TrainSpec, rows: int | None, fits: Callable[[int], bool]) -> Batch:
-    """Return the largest micro-batch that fits, with the accumulation that brings it to 8 rows.
+def candidate_batches(spec: TrainSpec, rows: int | None) -> list[Batch]:
+    """Return the ways to cut 8 rows into micro-batches, the largest micro-batch first.
 
     Args:
         spec: its `batch_size` and `gradient_accumulation`, where not "auto", are kept.
         rows: usable rows, which an optimizer step never exceeds by choice; None when unknown.
-        fits: whether a micro-batch of so many rows fits the device.
     """
     wanted = min(EFFECTIVE_BATCH, rows or EFFECTIVE_BATCH)
-    if spec.batch_size != "auto":
-        if spec.gradient_accumulation != "auto":
-            return Batch(spec.batch_size, spec.gradient_accumulation)
-        return Batch(spec.batch_size, max(1, round(wanted / spec.batch_size)))
-    if spec.gradient_accumulation != "auto":
-        wanted = max(1, wanted // spec.gradient_accumulation)
-    micro = next((size for size in _candidates(wanted) if fits(size)), 1)
-    if spec.gradient_accumulation != "auto":
-        return Batch(micro, spec.gradient_accumulation)
-    return Batch(micro, math.ceil(wanted / micro))
+    micro, accumulation = spec.batch_size, spec.gradient_accumulation
+    if micro != "auto":
+        return [Batch(micro, max(1, round(wanted / micro)) if accumulation == "auto" else accumulation)]
+    if accumulation != "auto":
+        return [Batch(size, accumulation) for size in _sizes(max(1, wanted // accumulation))]
+    return [Batch(size, math.ceil(wanted / size)) for size in _sizes(wanted)]
+
+
+def choose_batch(spec: TrainSpec, rows: int | None, fits: Callable[[Batch], bool]) -> Batch:
+    """Return the first candidate that fits; the smallest when none does."""
+    candidates = candidate_batches(spec, rows)
+    return next((batch for batch in candidates if fits(batch)), candidates[-1])
+
+
+def micro_batch_tokens(device: DeviceKind, micro: int, longest_row: int) -> int:
+    """Return how many tokens a packed micro-batch may hold: `micro` of the longest rows.
+
+    A processor is fastest with about a thousand; more only takes memory.
+    """
+    tokens = micro * longest_row
+    return min(tokens, max(longest_row, CPU_MICRO_BATCH_TOKENS)) if device == "cpu" else tokens
 
 
 def run_length(spec: TrainSpec, rows: int | None, batch: Batch) -> Length:
@@ -80,7 +92,7 @@ def choose_checkpoint_every(spec: TrainSpec, steps: int) -> int:
     return max(1, math.ceil(steps / CHECKPOINTS_PER_RUN))
 
 
-def _candidates(wanted: int) -> list[int]:
+def _sizes(wanted: int) -> list[int]:
     """Return micro-batch sizes to try, largest first: `wanted`, then the powers of two below it."""
     powers = [1 << exponent for exponent in range(wanted.bit_length()) if 1 << exponent < wanted]
     return [wanted, *reversed(powers)]

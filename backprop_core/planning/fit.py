@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from backprop_core.config.specs import TrainSpec
-from backprop_core.planning.batch import Batch, choose_batch
+from backprop_core.planning.batch import Batch, choose_batch, micro_batch_tokens
 from backprop_core.planning.load import TrainingLoad
 from backprop_core.planning.model_shape import ModelShape
 from backprop_core.planning.records import (
@@ -41,13 +41,14 @@ class Case:
         """The memory that derived values may fill."""
         return int(self.free_bytes * _USABLE[self.device])
 
-    def load(self, r: int, rows: int, quantization: Quantization, *, recompute: bool) -> TrainingLoad:
-        """Return the load of the largest micro-batch of `rows` rows that the run will meet."""
-        row_tokens, tokens, share = self.spec.max_seq_length, rows * self.spec.max_seq_length, 1.0
+    def load(self, r: int, batch: Batch, quantization: Quantization, *, recompute: bool) -> TrainingLoad:
+        """Return the load of the largest micro-batch that the run will meet."""
+        row_tokens = self.spec.max_seq_length
+        share = 1.0
         if self.data is not None and self.data.tokens:
             row_tokens = max(1, min(row_tokens, self.data.longest_tokens))
-            tokens = _largest_sum(self.data, rows, row_tokens)
             share = self.data.supervised_tokens / self.data.tokens
+        tokens = self._micro_tokens(batch, row_tokens)
         return TrainingLoad(
             shape=self.shape,
             device=self.device,
@@ -57,20 +58,28 @@ class Case:
             lora_r=r,
             target_modules=self.spec.target_modules,
             use_dora=self.spec.use_dora,
-            rows=rows,
             tokens=tokens,
             row_tokens=row_tokens,
             supervised_tokens=round(tokens * share),
             recompute=recompute,
         )
 
+    def _micro_tokens(self, batch: Batch, row_tokens: int) -> int:
+        """Return the tokens of the largest micro-batch: packed to its limit, or of its rows alone."""
+        if self.spec.packing:
+            limit = micro_batch_tokens(self.device, batch.micro, row_tokens)
+            return min(limit, _largest_sum(self.data, batch.effective, row_tokens))
+        return _largest_sum(self.data, batch.micro, row_tokens)
 
-def _largest_sum(data: DataFacts, rows: int, row_tokens: int) -> int:
-    """Return the tokens of the largest of a run's micro-batches.
+
+def _largest_sum(data: DataFacts | None, rows: int, row_tokens: int) -> int:
+    """Return the most tokens that `rows` rows of a run hold together.
 
     One row as long as the longest, the others half way between the mean and the length that 19 of 20
-    stay below: rows are drawn at random, so that a micro-batch of long rows alone does not come.
+    stay below: rows are drawn at random, so that long rows alone do not come together.
     """
+    if data is None or not data.tokens:
+        return rows * row_tokens
     mean = data.tokens / max(1, data.usable_rows)
     others = (mean + max(mean, min(data.p95_tokens, row_tokens))) / 2
     return min(rows * row_tokens, round(row_tokens + (rows - 1) * others))
@@ -111,7 +120,7 @@ def best_fit(case: Case, r: int) -> Fit:
 def smallest(case: Case, r: int, quantization: Quantization) -> Forecast:
     """Return the least that a quantization can need: one row at a time, activations recomputed."""
     recompute = case.spec.gradient_checkpointing != "off"
-    return forecast(case.load(r, 1, quantization, recompute=recompute), case.calibration)
+    return forecast(case.load(r, Batch(1, 1), quantization, recompute=recompute), case.calibration)
 
 
 def without_recompute(case: Case, fit: Fit) -> Forecast:
@@ -136,11 +145,11 @@ def _recomputes(case: Case) -> tuple[bool, ...]:
 
 
 def _with_largest_batch(case: Case, r: int, quantization: Quantization, *, recompute: bool) -> Fit:
-    def needed(micro: int) -> Forecast:
-        return forecast(case.load(r, micro, quantization, recompute=recompute), case.calibration)
+    def needed(batch: Batch) -> Forecast:
+        return forecast(case.load(r, batch, quantization, recompute=recompute), case.calibration)
 
     rows = case.data.usable_rows if case.data is not None else None
-    batch = choose_batch(case.spec, rows, lambda micro: needed(micro).peak_bytes <= case.usable_bytes)
-    result = needed(batch.micro)
-    load = case.load(r, batch.micro, quantization, recompute=recompute)
+    batch = choose_batch(case.spec, rows, lambda batch: needed(batch).peak_bytes <= case.usable_bytes)
+    result = needed(batch)
+    load = case.load(r, batch, quantization, recompute=recompute)
     return Fit(load, batch, result, result.peak_bytes <= case.usable_bytes)

@@ -14,7 +14,7 @@ class TrainingLoad:
 
     Attributes:
         lora_r: rank of the adapter; None trains every weight (full mode).
-        rows, tokens: rows of the micro-batch, and their tokens together; nothing is padded.
+        tokens: of the micro-batch; nothing is padded.
         row_tokens: tokens of the longest row.
         supervised_tokens: of the micro-batch.
         recompute: whether only layer inputs are kept and the rest is computed again.
@@ -28,7 +28,6 @@ class TrainingLoad:
     lora_r: int | None
     target_modules: str
     use_dora: bool
-    rows: int
     tokens: int
     row_tokens: int
     supervised_tokens: int

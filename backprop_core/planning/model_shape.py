@@ -47,6 +47,10 @@ class ModelShape:
     """Sizes of a decoder.
 
     Attributes:
+        recurrent_channels: of query, key and value in a Gated DeltaNet, repeated for its value heads; 0
+            without one.
+        has_gated_query: whether attention's output passes a gate that comes out of the query projection.
+        has_qk_norm: whether each head's query and key pass a norm of their own.
         small_parameters: norms, convolutions and per-head scalars.
         max_positions: the longest row that the model reads.
         is_exact: False when the family is not known and was read like a Llama.
@@ -64,6 +68,9 @@ class ModelShape:
     max_positions: int
     linears: tuple[LinearShape, ...]
     small_parameters: int
+    has_qk_norm: bool = False
+    has_gated_query: bool = False
+    recurrent_channels: int = 0
     is_exact: bool = True
 
     @classmethod
@@ -265,6 +272,9 @@ def _read(config: _Config, kind: str, tied: object) -> ModelShape:
         max_positions=config.size("max_position_embeddings", 2048),
         linears=tuple(linears),
         small_parameters=small,
+        has_qk_norm=family.has_qk_norm,
+        has_gated_query=family.has_gated_query,
+        recurrent_channels=_recurrent_channels(config) if layers > full else 0,
         is_exact=kind in _FAMILIES,
     )
 
@@ -328,3 +338,8 @@ def _delta_net_small(config: _Config) -> int:
     keys, values, value_heads = _delta_net_sizes(config)
     convolution = (2 * keys + values) * config.size("linear_conv_kernel_dim", 4)
     return convolution + 2 * value_heads + config.size("linear_value_head_dim", 128)
+
+
+def _recurrent_channels(config: _Config) -> int:
+    _, values, value_heads = _delta_net_sizes(config)
+    return 2 * value_heads * config.size("linear_key_head_dim", 128) + values

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from backprop_core.config.resolve import FieldProblem
 from backprop_core.config.specs import TrainSpec, alpha_for_rank
-from backprop_core.planning.batch import Batch, Length, choose_batch, choose_checkpoint_every, run_length
+from backprop_core.planning.batch import Batch, Length, candidate_batches, choose_checkpoint_every, run_length
 from backprop_core.planning.device import choose_device, choose_precision, device_problems
 from backprop_core.planning.disk import disk_problems, run_disk_bytes
 from backprop_core.planning.explain import explain
@@ -120,7 +120,7 @@ def _hold(spec: TrainSpec, facts: PlanFacts, place: _Place) -> _Held:
 
 
 def _unknown_batch(spec: TrainSpec, facts: PlanFacts) -> Batch:
-    return choose_batch(spec, _rows(facts), lambda micro: micro == 1)
+    return candidate_batches(spec, _rows(facts))[-1]
 
 
 def _choices(spec: TrainSpec, device: DeviceKind, held: _Held, batch: Batch, length: Length) -> Choices:

@@ -88,7 +88,6 @@ def test_bytes_per_layer_and_token_are_those_that_autograd_keeps(family, precisi
         lora_r=16,
         target_modules=targets,
         use_dora=use_dora,
-        rows=1,
         tokens=TOKENS,
         row_tokens=TOKENS,
         supervised_tokens=TOKENS,

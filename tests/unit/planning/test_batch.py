@@ -3,11 +3,18 @@ from __future__ import annotations
 import pytest
 
 from backprop_core.config.specs import TrainSpec
-from backprop_core.planning.batch import Batch, Length, choose_batch, choose_checkpoint_every, run_length
+from backprop_core.planning.batch import (
+    Batch,
+    Length,
+    choose_batch,
+    choose_checkpoint_every,
+    micro_batch_tokens,
+    run_length,
+)
 
 
 def _up_to(limit: int):
-    return lambda micro: micro <= limit
+    return lambda batch: batch.micro <= limit
 
 
 @pytest.mark.parametrize(
@@ -79,3 +86,12 @@ def test_about_ten_checkpoints_a_run(steps, every):
 
 def test_a_given_checkpoint_distance_is_kept():
     assert choose_checkpoint_every(TrainSpec(checkpoint_every=7), 100) == 7
+
+
+def test_a_card_takes_as_many_tokens_as_the_longest_rows_would():
+    assert micro_batch_tokens("cuda", 4, 700) == 2800
+
+
+@pytest.mark.parametrize(("micro", "longest", "tokens"), [(1, 300, 300), (8, 300, 1024), (2, 2048, 2048)])
+def test_a_processor_takes_about_a_thousand_tokens(micro, longest, tokens):
+    assert micro_batch_tokens("cpu", micro, longest) == tokens
