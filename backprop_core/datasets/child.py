@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
@@ -47,10 +47,20 @@ class Child:
         job: what it does, a name in `child_main`.
         arguments: of the job.
         memory_bytes: what it may use beyond its start.
+        environment: variables beyond the few that every program needs.
     """
 
-    def __init__(self, job: str, arguments: Sequence[str], *, memory_bytes: int) -> None:
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    def __init__(
+        self,
+        job: str,
+        arguments: Sequence[str],
+        *,
+        memory_bytes: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | dict(
+            environment or {}
+        )
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
@@ -85,12 +95,20 @@ class Child:
         Raises:
             ChildFailed: no answer in time (the child is killed), or the child ended.
         """
+        self.tell(request)
+        return self._next(within_s)
+
+    def tell(self, request: bytes) -> None:
+        """Send one frame.
+
+        Raises:
+            ChildFailed: the child ended.
+        """
         try:
             self._stdin.write(LENGTH.pack(len(request)) + request)
             self._stdin.flush()
         except OSError:
             raise self._failure() from None
-        return self._next(within_s)
 
     def output(self, *, silence_s: float) -> Iterator[bytes]:
         """Yield frames until the empty one.

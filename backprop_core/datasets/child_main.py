@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 import orjson
 
 from backprop_core.datasets.child import LENGTH, read_frame
+from backprop_core.redact import redact
 
 _FRAME_BYTES: Final = 1 << 18
 _ROWS_AT_ONCE: Final = 32
@@ -142,6 +143,54 @@ def _render(memory: int, _: Sequence[str], requests: IO[bytes], out: IO[bytes]) 
         write_frame(out, serve(request, renderer))
 
 
+def _hub(memory: int, _: Sequence[str], requests: IO[bytes], out: IO[bytes]) -> None:
+    """Send the rows of a data set of the hub as JSON lines; the first frame says which."""
+    request = orjson.loads(read_frame(requests) or b"{}")
+    try:
+        import datasets
+    except ImportError as error:
+        raise _Refused("library", str(error)) from error
+    limit_memory(memory)
+    datasets.disable_progress_bars()
+    pending = bytearray()
+    try:
+        stream = datasets.load_dataset(
+            request["repo"],
+            name=request["config"],
+            split=request["split"],
+            revision=request["revision"],
+            token=request["token"],
+            streaming=True,
+        )
+        _check_features(stream.features or {}, request["columns"])
+        for row in stream if request["limit"] is None else stream.take(request["limit"]):
+            pending += _json_line(row, request["row_bytes"])
+            if len(pending) >= _FRAME_BYTES:
+                write_frame(out, bytes(pending))
+                pending.clear()
+    except (datasets.exceptions.DatasetsError, FileNotFoundError, ValueError) as error:
+        raise _Refused("missing", _first_line(error)) from error
+    except OSError as error:
+        raise _Refused("offline", _first_line(error)) from error
+    if pending:
+        write_frame(out, bytes(pending))
+    write_frame(out, b"")
+
+
+def _check_features(features: Mapping[str, Any], columns: int) -> None:
+    if len(features) > columns:
+        raise _Refused("unsupported", f"the table has {len(features):,} columns; {columns:,} are read")
+    for name, feature in features.items():
+        kind = type(feature).__name__
+        if kind in ("Image", "Audio", "Video", "Pdf") or getattr(feature, "dtype", "") == "binary":
+            raise _Refused("unsupported", f"the column {name[:40]!r} holds images or other bytes, not text")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return redact(lines[0][:300].replace("\t", " "))
+
+
 def _operate(memory: int, arguments: Sequence[str], _: IO[bytes], out: IO[bytes]) -> None:
     """Send the lines of an operation; arguments: its name, its parameters as JSON, the source."""
     from backprop_core.datasets.operations import operation_from, run
@@ -167,6 +216,7 @@ _JOBS: Final[dict[str, Callable[[int, Sequence[str], IO[bytes], IO[bytes]], None
     "parquet": _parquet,
     "render": _render,
     "operate": _operate,
+    "hub": _hub,
 }
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import orjson
 
 from backprop_core import files
 from backprop_core.datasets.child import Child, ChildFailed
+from backprop_core.datasets.hub_rows import HubSource, hub_lines
 from backprop_core.datasets.operations import (
     Convert,
     Filter,
@@ -77,6 +78,42 @@ def apply(operation: Operation, source: Path, target: Path, *, now: datetime) ->
         InputError: the source cannot be read, the target exists, or no row is left.
         DependencyError: DEP_EXTRA_MISSING.
     """
+    rows, digest = _write(
+        target, _pieces(operation, source), f"No row of {source.name!r} is left after {operation.name}."
+    )
+    recipe = Recipe(
+        operation.name,
+        parameters_of(operation),
+        source.name,
+        files.sha256_of(source),
+        rows,
+        digest,
+        now.isoformat(timespec="seconds"),
+    )
+    return _keep(recipe, target)
+
+
+def fetch(source: HubSource, target: Path, *, token: str | None = None, now: datetime) -> Version:
+    """Fetch a data set of the hub into a file, whole or not at all.
+
+    Args:
+        source: what to fetch.
+        target: the JSONL file to write; must not exist.
+        token: for gated data sets; it is kept nowhere.
+        now: the wall time for the recipe.
+
+    Raises:
+        InputError: as `hub_lines`; the target exists, or the split has no rows.
+        DependencyError: DEP_EXTRA_MISSING.
+    """
+    pieces = ((piece, piece.count(b"\n")) for piece in hub_lines(source, token=token))
+    rows, digest = _write(target, pieces, f"{source.repo!r} has no rows in the split {source.split!r}.")
+    recipe = Recipe("fetch", asdict(source), source.repo, "", rows, digest, now.isoformat(timespec="seconds"))
+    return _keep(recipe, target)
+
+
+def _write(target: Path, pieces: Iterable[tuple[bytes, int]], if_empty: str) -> tuple[int, str]:
+    """Write the pieces; return the number of rows and the digest."""
     if target.exists() or recipe_path(target).exists():
         raise InputError(
             "INPUT_VALIDATION_FAILED", f"{target.name!r} exists; a version is never overwritten."
@@ -84,23 +121,16 @@ def apply(operation: Operation, source: Path, target: Path, *, now: datetime) ->
     rows = 0
     digest = hashlib.sha256()
     with files.atomic_writer(target) as stream:
-        for piece, count in _pieces(operation, source):
+        for piece, count in pieces:
             stream.write(piece)
             digest.update(piece)
             rows += count
         if not rows:
-            raise InputError(
-                "INPUT_DATASET_INVALID", f"No row of {source.name!r} is left after {operation.name}."
-            )
-    recipe = Recipe(
-        operation.name,
-        parameters_of(operation),
-        source.name,
-        files.sha256_of(source),
-        rows,
-        digest.hexdigest(),
-        now.isoformat(timespec="seconds"),
-    )
+            raise InputError("INPUT_DATASET_INVALID", if_empty)
+    return rows, digest.hexdigest()
+
+
+def _keep(recipe: Recipe, target: Path) -> Version:
     files.write_json(recipe_path(target), asdict(recipe))
     return Version(target, version_number(target), recipe)
 
