@@ -112,6 +112,11 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
         "Install the named extra, for example `pip install 'backpropagate[ui]'`.",
         _RUN,
     ),
+    "DEP_TUNNEL_MISSING": ErrorKind(
+        "Nothing here can open a tunnel to this machine. No port was opened.",
+        "Forward the port over SSH from your own machine: `ssh -L 7860:localhost:7860 HOST`.",
+        _RUN,
+    ),
     "DEP_OLLAMA_REGISTRATION_FAILED": ErrorKind(
         "Ollama did not take the model. The exported file is kept.",
         "Start Ollama, then repeat with `backprop ollama register PATH --name NAME`.",
@@ -223,6 +228,11 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
         "Another program listens on the port.",
         "Choose another one with `--port`, or stop the other program.",
         ExitCode.USER,
+    ),
+    "RUNTIME_UI_GATE_OPEN": ErrorKind(
+        "A stranger would have got into the web app. It was not opened.",
+        "Do not expose this installation; install it again and report what `backprop ui --check` prints.",
+        _RUN,
     ),
     "RUNTIME_UI_BUNDLE_INVALID": ErrorKind(
         "The built web app is missing or belongs to another version.",

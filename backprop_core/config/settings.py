@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from backprop_core.config.resolve import Origin, read_config, unknown_setting
 from backprop_core.config.schema import ENV_PREFIX, train_fields
@@ -30,12 +30,28 @@ class Settings(BaseModel):
     )
     ui__port: int = Field(7860, ge=1, le=65535, description="Port of the web app.")
     ui__host: str = Field("127.0.0.1", description="Address that the web app listens on.")
+    ui__auth: SecretStr | None = Field(
+        None, description="Login of the web app as `user:password`; not in `config.toml`."
+    )
+    ui__auth_file: Path | None = Field(
+        None, description="File with one line `user:password` that only its owner can read."
+    )
+    security__require_auth_for_share: bool = Field(
+        True, description="Sharing needs a login; false is refused, there is no way around it."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is logged."
     )
     log_json: bool = Field(False, description="Log lines as JSON.")
     log_file: Path | None = Field(None, description="Also log to this file.")
     debug: bool = Field(False, description="Show tracebacks of failures on the terminal.")
+
+    @field_validator("security__require_auth_for_share")
+    @classmethod
+    def _keep_the_login(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("whoever reaches the page can run code on this machine, so a login stays")
+        return value
 
     @property
     def sandbox_root(self) -> Path:
@@ -47,6 +63,9 @@ class Settings(BaseModel):
         """Where base models lie."""
         return self.home / "cache" / "models"
 
+
+# The file's own place, and a secret that others may read with the file.
+NOT_IN_FILE: Final = frozenset({"home", "ui__auth"})
 
 _VARIABLES: Final = {f"{ENV_PREFIX}{name}".upper(): name for name in Settings.model_fields}
 
@@ -80,10 +99,10 @@ def load_settings(
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         detail = error.errors()[0]
-        name = str(detail["loc"][0])
+        name, reason = str(detail["loc"][0]), detail["msg"].removeprefix("Value error, ")
         raise ConfigError(
             "CONFIG_INVALID_SETTING",
-            f"{name.replace('__', '.')} cannot be {str(detail['input'])[:80]!r}: {detail['msg']}.",
+            f"{name.replace('__', '.')} cannot be {str(detail['input'])[:80]!r}: {reason}.",
         ) from error
     return settings, origins
 
@@ -118,8 +137,8 @@ def _file_values(path: Path) -> dict[str, Any]:
         else:
             found[key] = value
     for name in found:
-        if name not in Settings.model_fields or name == "home":
-            known = [field for field in Settings.model_fields if field != "home"]
+        if name not in Settings.model_fields or name in NOT_IN_FILE:
+            known = [field for field in Settings.model_fields if field not in NOT_IN_FILE]
             raise unknown_setting(
                 name.replace("__", "."), [field.replace("__", ".") for field in known], str(path)
             )

@@ -20,12 +20,10 @@ from backprop_core.config.resolve import (
     unknown_setting,
 )
 from backprop_core.config.schema import ENV_PREFIX, SchemaField, train_fields
-from backprop_core.config.settings import Settings, find_home, load_settings
+from backprop_core.config.settings import NOT_IN_FILE, Settings, find_home, load_settings
 from backprop_core.errors import ConfigError
 
 CONFIG_FILE: Final = "config.toml"
-# Data and name belong to one run; the home decides where the file itself lies.
-_NOT_IN_FILE: Final = frozenset({"home"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ def _run_key(field: SchemaField) -> str:
 
 
 def _installation_fields() -> dict[str, str]:
-    names = [name for name in Settings.model_fields if name not in _NOT_IN_FILE]
+    names = [name for name in Settings.model_fields if name not in NOT_IN_FILE]
     return {name.replace("__", "."): name for name in names}
 
 
