@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from backprop_core.errors import InputError
 from backprop_core.files import read_json, sha256_of
 from backprop_core.gguf import check_gguf, export_gguf
-from backprop_core.services import exports
+from backprop_core.gguf.source import open_model
+from backprop_core.services import exports, runs
 from backprop_core.services.export_sources import find_source
 from backprop_core.services.exports import ExportRequest
 from backprop_core.workspace import Workspace
-from tests.support.exports import WorkerLauncher, leftovers, run_job, write_source
+from tests.support.checkpoints import HIDDEN, lora_arrays, write_adapter
+from tests.support.exports import QUERY, WorkerLauncher, leftovers, run_job, write_source
+from tests.support.stores import wait_for
+
+
+def magnitudes() -> dict[str, np.ndarray]:
+    """Return the part of a DoRA adapter that a plain one lacks."""
+    return {f"base_model.model.{QUERY}.lora_magnitude_vector": np.ones(HIDDEN, np.float32)}
 
 
 @pytest.fixture
@@ -79,3 +90,103 @@ def test_the_exact_size_is_known_before(ws, source, tmp_path):
     target = tmp_path / "tuned.gguf"
     run_job(ws, ExportRequest(str(source), quantization="q4_k_m", output=target, name="tuned"))
     assert target.stat().st_size == needed
+
+
+def test_a_merged_export_loads_as_a_model_with_the_change_in_it(ws, source, tmp_path):
+    target = tmp_path / "out" / "merged"
+    state = run_job(ws, ExportRequest(str(source), format="merged", output=target))
+    assert (state.status, state.artifact) == ("completed", str(target))
+    merged, base = open_model(target), open_model(source.parent / "base")
+    changed = [n for n in base.names() if (base.rows(n, slice(None)) != merged.rows(n, slice(None))).any()]
+    assert changed == [f"{QUERY}.weight"]
+    report = read_json(tmp_path / "out" / "merged.export.json")
+    assert {file["name"] for file in report["files"]} == {path.name for path in target.iterdir()}
+
+
+def test_an_adapter_export_quantizes_the_base_once_for_all_adapters(ws, source, tmp_path, own_home):
+    first, second = tmp_path / "out" / "first", tmp_path / "out" / "second"
+    request = ExportRequest(str(source), format="ollama-adapter", quantization="q8_0", output=first)
+    assert run_job(ws, request).status == "completed"
+    [cached] = (own_home / "cache" / "gguf").glob("*.gguf")
+    made = cached.stat().st_mtime_ns
+    assert run_job(ws, replace(request, output=second)).status == "completed"
+    assert [path.stat().st_mtime_ns for path in (own_home / "cache" / "gguf").glob("*.gguf")] == [made]
+    for folder in (first, second):
+        assert check_gguf(folder / "adapter.gguf").is_adapter
+        assert sha256_of(folder / "base.gguf") == sha256_of(cached)
+
+
+def test_an_adapter_that_can_only_be_merged_is_refused_before_anything_is_made(ws, source, tmp_path):
+    write_adapter(
+        source,
+        {**lora_arrays(QUERY, HIDDEN, HIDDEN), **magnitudes()},
+        use_dora=True,
+        base_model_name_or_path=str(source.parent / "base"),
+    )
+    request = ExportRequest(str(source), format="ollama-adapter", output=tmp_path / "out" / "pair")
+    with pytest.raises(InputError, match="DoRA"):
+        exports.start(ws, request, face="cli")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("point", ["die-writing", "die-before-publishing", "die-publishing"])
+@pytest.mark.parametrize("format", ["gguf", "lora", "merged", "ollama-adapter"])
+def test_a_killed_export_leaves_no_half_file_and_the_next_one_works(
+    ws, launcher, source, tmp_path, point, format
+):
+    target = tmp_path / "out" / "made.gguf"
+    request = ExportRequest(str(source), format=format, quantization="q8_0", output=target)
+    launcher.meets = point
+    assert run_job(ws, request).status == "interrupted"
+    assert not target.exists()
+    launcher.meets = ""
+    assert run_job(ws, request).status == "completed"
+    assert target.exists()
+    assert leftovers(tmp_path / "out") == []
+
+
+def test_a_stop_ends_an_export_as_stopped_with_nothing_left(ws, launcher, source, tmp_path):
+    launcher.meets = "hold-writing"
+    job = exports.start(ws, ExportRequest(str(source), output=tmp_path / "out" / "made.gguf"), face="cli")
+    wait_for(lambda: runs.get_run(ws, job).phase == "exporting", "the writing")
+    runs.stop(ws, job)
+    wait_for(lambda: runs.get_run(ws, job).is_terminal, "the end")
+    assert runs.get_run(ws, job).status == "stopped"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_disk_fails_with_its_code_and_leaves_nothing(ws, launcher, source, tmp_path):
+    launcher.meets = "full-disk"
+    state = run_job(ws, ExportRequest(str(source), quantization="f16", output=tmp_path / "out" / "made.gguf"))
+    assert (state.status, state.error["code"]) == ("failed", "RUNTIME_DISK_FULL")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_of_two_exports_to_one_name_one_wins_whole(ws, source, tmp_path):
+    target = tmp_path / "out" / "made.gguf"
+    request = ExportRequest(str(source), quantization="q8_0", output=target)
+    first, second = (exports.start(ws, request, face="cli") for _ in range(2))
+    for job in (first, second):
+        wait_for(lambda job=job: runs.get_run(ws, job).is_terminal, "the end")
+    assert runs.get_run(ws, first).status == "completed"
+    loser = runs.get_run(ws, second)
+    assert (loser.status, loser.error["code"]) == ("failed", "INPUT_OUTPUT_DIR_NOT_OURS")
+    assert read_json(target.with_name("made.gguf.export.json"))["job_id"] == first
+
+
+def test_an_existing_target_is_refused_before_a_job_is_made(ws, source, tmp_path):
+    target = tmp_path / "made.gguf"
+    target.write_text("precious")
+    with pytest.raises(InputError) as caught:
+        exports.start(ws, ExportRequest(str(source), output=target), face="cli")
+    assert caught.value.code == "INPUT_OUTPUT_DIR_NOT_OURS"
+    assert (target.read_text(), ws.database.count()) == ("precious", 0)
+
+
+def test_finished_exports_are_listed_while_they_stand(ws, source, tmp_path):
+    target = tmp_path / "made.gguf"
+    state = run_job(ws, ExportRequest(str(source), quantization="q8_0", output=target))
+    [listed] = exports.list_finished(ws)
+    assert (listed.job_id, listed.path, listed.size_bytes) == (state.run_id, target, target.stat().st_size)
+    target.unlink()
+    assert exports.list_finished(ws) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from backprop_core.runs.projection import RunState
@@ -9,18 +12,40 @@ from backprop_core.runs.store import RunFolder
 from backprop_core.services import exports, runs
 from backprop_core.services.exports import ExportRequest
 from backprop_core.workspace import Workspace
-from tests.support.attempts import start_worker
 from tests.support.checkpoints import HIDDEN, lora_arrays, write_adapter, write_checkpoint
-from tests.support.stores import FakeWorkerLauncher, wait_for
+from tests.support.stores import ROOT, FakeWorkerLauncher, wait_for
+
+WORKER = Path(__file__).with_name("export_worker.py")
 
 QUERY = "model.layers.0.self_attn.q_proj"
 
 
 class WorkerLauncher(FakeWorkerLauncher):
-    """Starts the real worker; the scheduler is a thread of the test."""
+    """Starts the real worker; the scheduler is a thread of the test.
+
+    `meets` names a misfortune of `export_worker` for the workers that are started from then on.
+    """
+
+    meets = ""
 
     def spawn_worker(self, run_dir: Path, launch_id: str, home: Path) -> int:
-        process = start_worker(RunFolder(run_dir), home, launch_id=launch_id)
+        """Start the worker of a job."""
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "BACKPROPAGATE_HOME": str(home),
+            "BACKPROPAGATE_LAUNCH_ID": launch_id,
+            "EXPORT_WORKER_MEETS": self.meets,
+        }
+        with RunFolder(run_dir).log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(WORKER), str(run_dir)],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self.started[process.pid] = process
         self.launches.append(run_dir.name)
         return process.pid
