@@ -110,7 +110,7 @@ def plan_tensors(
             raise InputError(
                 "INPUT_VALIDATION_FAILED", f"The tensor {name!r} has no place in a {architecture.name} file."
             )
-        shapes[target] = architecture.transform(config, name).shape(source.shape(name))
+        shapes[target] = _transformed(architecture.transform(config, name), name, source.shape(name))
         origins[target] = name
     _require_complete(config, shapes)
     extra = architecture.extra_tensors(config)
@@ -151,6 +151,17 @@ def safe_name(name: str) -> str:
     """Return a model name that no engine takes for another model's, on one line."""
     flat = " ".join(name.split())[:_NAME_LENGTH_MAX]
     return _TRAP_NAMES.sub(r"\1 \2", flat) or "model"
+
+
+def _transformed(transform: Transform, name: str, stored: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape after a transform, having checked that the transform was made for the stored one."""
+    for order, length in ((transform.rows, stored[0]), (transform.columns, stored[-1])):
+        if order is not None and len(order) != length:
+            raise InputError(
+                "INPUT_VALIDATION_FAILED",
+                f"{name!r} has the shape {stored}; the heads in config.json ask for {len(order)} in place of {length}.",
+            )
+    return transform.shape(stored)
 
 
 def _require_complete(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -103,7 +103,7 @@ def test_numpy_and_ggml_pack_the_same_bytes(model, tmp_path, monkeypatch):
 
 
 def test_k_types_without_kernels_name_the_missing_package(model, tmp_path, monkeypatch):
-    wide = LLAMA_CONFIG | {"hidden_size": 256}
+    wide = LLAMA_CONFIG | {"hidden_size": 256, "head_dim": 16}
     arrays = {name: np.ones((*array.shape[:-1], 256), np.float32) for name, array in llama_arrays().items()}
     write_checkpoint(model, arrays=arrays, config=wide)
     monkeypatch.setattr("backprop_core.gguf.export.load_packer", NumpyPacker)
@@ -233,6 +233,12 @@ def test_missing_layer_tensor_is_refused(tmp_path):
 def test_missing_layer_is_refused(tmp_path):
     model = write_checkpoint(tmp_path / "m", arrays=llama_arrays(layers=1))
     with pytest.raises(BackpropagateError, match="names 2 layers, the weights hold 1"):
+        plan_gguf(model, "f16")
+
+
+def test_heads_that_do_not_fit_the_weights_are_refused(tmp_path):
+    model = write_checkpoint(tmp_path / "m", config=LLAMA_CONFIG | {"num_key_value_heads": 4})
+    with pytest.raises(BackpropagateError, match=r"k_proj\.weight' has the shape \(32, 64\)"):
         plan_gguf(model, "f16")
 
 
