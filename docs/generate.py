@@ -15,7 +15,7 @@ from typing import Any, Final
 import typer
 
 from backprop_core.config.presets import MODEL_PRESETS
-from backprop_core.config.schema import train_fields
+from backprop_core.config.schema import ENV_PREFIX, train_fields
 from backprop_core.config.settings import Settings
 from backprop_core.config.specs import PRESETS
 from backprop_core.errors import CATALOGUE, ExitCode
@@ -102,37 +102,6 @@ def _option_names(option: Any) -> str:
 
 
 def _settings() -> str:
-    rows = [
-        (
-            f"`{field.name}`",
-            f"`{field.flag.split('/')[0]}`",
-            f"`{field.env}`",
-            _code(default_text(field)),
-            _takes(field.kind, field.limits, field.choices),
-            _cell(field.description),
-        )
-        for field in train_fields()
-    ]
-    installation = {f"BACKPROPAGATE_{name}".upper() for name in Settings.model_fields}
-    variables = [
-        (f"`{variable.name}`", _code(variable.default), _cell(variable.meaning))
-        for variable in references.environment_variables()
-        if variable.name in installation
-    ]
-    presets = [
-        (f"`{name}`", ", ".join(f"`{key}` {value}" for key, value in values.items()))
-        for name, values in PRESETS.items()
-    ]
-    models = [
-        (
-            f"`{model.key}`",
-            model.hub_id,
-            model.licence + (", gated" if model.is_gated else ""),
-            f"about {model.vram_gb} GB" if model.vram_gb else "a processor",
-            _cell(model.licence_note),
-        )
-        for model in MODEL_PRESETS
-    ]
     lines = [
         "# Settings",
         "",
@@ -149,21 +118,64 @@ def _settings() -> str:
         "",
         "The first column is the keyword of `Trainer` and `Trainer.train`.",
         "",
-        *_table(("Field", "Flag", "Variable", "Default", "Takes", "Meaning"), rows),
+        *_table(("Field", "Flag", "Variable", "Default", "Takes", "Meaning"), _field_rows()),
         "",
         "## LoRA presets",
         "",
-        *_table(("Preset", "Sets"), presets),
+        *_table(("Preset", "Sets"), _preset_rows()),
         "",
         "## Model presets",
         "",
-        *_table(("Key", "Model", "Licence", "Needs", "Note"), models),
+        *_table(("Key", "Model", "Licence", "Needs", "Note"), _model_rows()),
         "",
         "## The installation",
         "",
-        *_table(("Variable", "Default", "Meaning"), variables),
+        *_table(("Variable", "Default", "Meaning"), _installation_rows()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _field_rows() -> list[Sequence[str]]:
+    return [
+        (
+            f"`{field.name}`",
+            f"`{field.flag.split('/')[0]}`",
+            f"`{field.env}`",
+            _code(default_text(field)),
+            _takes(field.kind, field.limits, field.choices),
+            _cell(field.description),
+        )
+        for field in train_fields()
+    ]
+
+
+def _preset_rows() -> list[Sequence[str]]:
+    return [
+        (f"`{name}`", ", ".join(f"`{key}` {value}" for key, value in values.items()))
+        for name, values in PRESETS.items()
+    ]
+
+
+def _model_rows() -> list[Sequence[str]]:
+    return [
+        (
+            f"`{model.key}`",
+            model.hub_id,
+            model.licence + (", gated" if model.is_gated else ""),
+            f"about {model.vram_gb} GB" if model.vram_gb else "a processor",
+            _cell(model.licence_note),
+        )
+        for model in MODEL_PRESETS
+    ]
+
+
+def _installation_rows() -> list[Sequence[str]]:
+    names = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    return [
+        (f"`{variable.name}`", _code(variable.default), _cell(variable.meaning))
+        for variable in references.environment_variables()
+        if variable.name in names
+    ]
 
 
 def _errors() -> str:

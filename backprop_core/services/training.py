@@ -23,7 +23,7 @@ from backprop_core.config.resolve import (
     resolve_train,
 )
 from backprop_core.config.specs import TrainSpec
-from backprop_core.errors import CATALOGUE, BackpropagateError, error_from_record
+from backprop_core.errors import CATALOGUE, BackpropagateError, ErrorRecord, error_from_record
 from backprop_core.hub.names import understand
 from backprop_core.jobs import queue
 from backprop_core.planning.plan import effective_spec, make_plan
@@ -152,20 +152,23 @@ def register_in_process(ws: Workspace, started: StartedRun) -> None:
     queue.refresh_run(ws, Row(state, 0))
 
 
+def error_of(problem: FieldProblem) -> BackpropagateError:
+    """Return a problem at a field as the error that a command or a program meets."""
+    kind = CATALOGUE[problem.code]
+    record = ErrorRecord(
+        code=problem.code,
+        message=problem.message,
+        hint=problem.hint or kind.hint,
+        retryable=kind.retryable,
+        details={"field": problem.field},
+    )
+    return error_from_record(record)
+
+
 def _require(ready: Draft) -> tuple[Resolved, Plan]:
     """Return the parts of a draft that can start, or raise its first problem."""
     if ready.problems:
-        first = ready.problems[0]
-        kind = CATALOGUE[first.code]
-        raise error_from_record(
-            {
-                "code": first.code,
-                "message": first.message,
-                "hint": first.hint or kind.hint,
-                "retryable": kind.retryable,
-                "details": {"field": first.field},
-            }
-        )
+        raise error_of(ready.problems[0])
     assert ready.resolved is not None and ready.plan is not None
     resolved = _effective(ready.resolved, ready.plan)
     return resolved, ready.plan

@@ -6,11 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from backprop_core import units
-from backprop_core.errors import CATALOGUE, BackpropagateError, ErrorRecord, ExitCode, error_from_record
+from backprop_core.errors import ExitCode
 from backpropagate.cli.render import bar, pairs, put, put_json, table, talk
 
 if TYPE_CHECKING:
-    from backprop_core.config.resolve import FieldProblem
     from backprop_core.planning.records import Plan
     from backprop_core.services.training import Draft
 
@@ -21,6 +20,8 @@ def show_draft(draft: Draft, *, as_json: bool) -> ExitCode:
     Raises:
         BackpropagateError: the first problem, when the run could not start; the others are printed.
     """
+    from backprop_core.services.training import error_of
+
     if as_json:
         put_json("plan", _as_json(draft))
     elif draft.plan is not None:
@@ -28,7 +29,7 @@ def show_draft(draft: Draft, *, as_json: bool) -> ExitCode:
     for problem in draft.problems[1:]:
         talk(f"[{problem.code}]: {problem.message}")
     if draft.problems:
-        raise _error_of(draft.problems[0])
+        raise error_of(draft.problems[0])
     return ExitCode.OK
 
 
@@ -79,15 +80,3 @@ def _as_json(draft: Draft) -> dict[str, Any]:
         "spec": draft.resolved.spec.model_dump() if draft.resolved else None,
         "plan": dataclasses.asdict(draft.plan) if draft.plan else None,
     }
-
-
-def _error_of(problem: FieldProblem) -> BackpropagateError:
-    kind = CATALOGUE[problem.code]
-    record = ErrorRecord(
-        code=problem.code,
-        message=problem.message,
-        hint=problem.hint or kind.hint,
-        retryable=kind.retryable,
-        details={"field": problem.field},
-    )
-    return error_from_record(record)

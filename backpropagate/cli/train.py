@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +44,7 @@ def train(
     with workspace() as ws:
         if dry_run:
             return show_draft(training.draft(ws, [layer], source="cli"), as_json=as_json)
-        started = training.start(ws, [layer], source="cli", start_key=str(uuid.uuid4()))
+        started = training.start(ws, [layer], source="cli")
         talk(f"run_started run_id={started.run_id}")
         if detach:
             put_json("run", {"run_id": started.run_id}) if as_json else put(started.run_id)

@@ -75,6 +75,9 @@ def _has_browser() -> bool:
     import os
     import sys
 
+    from backprop_core import platform
+
     if "SSH_CONNECTION" in os.environ or not sys.stderr.isatty():
         return False
-    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    has_display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return has_display or platform.WINDOWS or platform.MACOS

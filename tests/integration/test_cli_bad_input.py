@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,14 @@ def test_the_page_refuses_to_be_reachable_without_a_login(work):
     done = backprop(work, "ui", "--host", "0.0.0.0", "--no-open")
     assert done.returncode == 1
     assert done.stderr.startswith("[INPUT_AUTH_REQUIRED]")
+
+
+def test_the_page_refuses_a_port_that_is_taken(work):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = backprop(work, "ui", "--port", str(port), "--no-open")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"[RUNTIME_UI_PORT_IN_USE]: Port {port} ")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell", "pwsh"])
