@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import journal, page, start_up
+from benchmarks import data, journal, page, start_up
 from benchmarks.report import machine, show
 
 
@@ -12,6 +12,7 @@ def main() -> None:
     show("Start-up", start_up.measure())
     show("Journal", journal.measure())
     show("Page", page.measure())
+    show("Data", data.measure())
 
 
 if __name__ == "__main__":

@@ -64,6 +64,65 @@ class DatasetSummary:
     is_estimate: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StructureSummary:
+    """What one pass over a data file found without counting tokens.
+
+    Args:
+        rows: rows in the file, unusable ones included.
+        usable_rows: rows that say something and have an answer.
+        layout: format of most rows; `confidence` and `reason` say how sure that is.
+        is_mixed: whether several formats occur.
+        problems: the first unusable rows; `n_problems` counts all, `problem_counts` by code.
+        sha256: digest of the file.
+    """
+
+    rows: int
+    usable_rows: int
+    layout: Layout
+    confidence: float
+    reason: str
+    is_mixed: bool
+    problems: tuple[RowProblem, ...]
+    n_problems: int
+    problem_counts: tuple[tuple[str, int], ...]
+    sha256: str
+    size_bytes: int
+
+
+def inspect_structure(
+    path: Path, *, mapping: ColumnMap | None = None, limits: Limits = DEFAULT_LIMITS
+) -> StructureSummary:
+    """Check every row of a file, without a model.
+
+    Args:
+        path: the data file.
+        mapping: columns named by hand.
+        limits: sizes at which reading stops.
+
+    Raises:
+        InputError: INPUT_DATASET_INVALID, no row is usable; and everything that
+            `RowReader.batches` raises.
+    """
+    scan = scan_file(path, None, ScanChoices(0, None, True, mapping, limits))
+    detection = summarize_layouts(scan.layouts)
+    if not scan.convertible:
+        raise _nothing_to_learn(path, scan, detection)
+    return StructureSummary(
+        rows=scan.rows,
+        usable_rows=scan.convertible,
+        layout=detection.layout,
+        confidence=detection.confidence,
+        reason=detection.reason,
+        is_mixed=detection.is_mixed,
+        problems=tuple(sorted(scan.problems, key=lambda problem: problem.row)),
+        n_problems=scan.n_problems,
+        problem_counts=tuple(scan.codes.most_common()),
+        sha256=scan.sha256,
+        size_bytes=scan.size_bytes,
+    )
+
+
 def inspect(
     path: Path,
     tokenizer: ChatTokenizer,

@@ -87,13 +87,13 @@ class Scan:
 
 
 def scan_file(
-    path: Path, tokenizer: ChatTokenizer, choices: ScanChoices, observers: Sequence[Observer] = ()
+    path: Path, tokenizer: ChatTokenizer | None, choices: ScanChoices, observers: Sequence[Observer] = ()
 ) -> Scan:
     """Read a file once.
 
     Args:
         path: the data file.
-        tokenizer: tokenizer and template of the model.
+        tokenizer: tokenizer and template of the model; None to check rows and count no tokens.
         choices: how to read and count.
         observers: see every usable row.
 
@@ -108,7 +108,7 @@ def scan_file(
         for problem in batch.problems:
             scan.refuse(problem)
         for number, value in batch.rows:
-            is_counted = choices.limit is None or scan.looked_at < choices.limit
+            is_counted = tokenizer is not None and (choices.limit is None or scan.looked_at < choices.limit)
             if not (is_counted or observers or choices.mapping) and (plain := layout_if_plain(value)):
                 scan.layouts[plain] += 1
                 scan.convertible += 1
@@ -124,10 +124,11 @@ def scan_file(
             if is_counted:
                 scan.looked_at += 1
                 waiting.append(converted)
-        if len(waiting) >= _BATCH:
+        if tokenizer is not None and len(waiting) >= _BATCH:
             _count_tokens(waiting, tokenizer, choices, scan)
             waiting = []
-    _count_tokens(waiting, tokenizer, choices, scan)
+    if tokenizer is not None:
+        _count_tokens(waiting, tokenizer, choices, scan)
     scan.sha256 = reader.counter.sha256
     scan.size_bytes = reader.counter.bytes_read
     return scan

@@ -7,9 +7,10 @@ import json
 
 import pytest
 
-from backprop_core.datasets.detect import Layout
-from backprop_core.datasets.report import inspect, percentile
-from backprop_core.datasets.rows import RowCode
+from backprop_core.datasets.convert import convert, layout_if_plain
+from backprop_core.datasets.detect import Layout, layout_of
+from backprop_core.datasets.report import inspect, inspect_structure, percentile
+from backprop_core.datasets.rows import Conversation, RowCode
 from backprop_core.errors import InputError
 from tests.unit.datasets.families import family
 
@@ -114,3 +115,45 @@ def test_a_file_of_blank_lines_has_no_rows(tmp_path):
 )
 def test_percentiles_are_of_the_nearest_rank(values, percent, expected):
     assert percentile(values, percent) == expected
+
+
+def test_the_structure_of_a_file_is_checked_without_a_model(tmp_path):
+    path = write(tmp_path, [good(1), {"messages": []}, {"text": "x"}, {"text": None}])
+
+    found = inspect_structure(path)
+
+    assert (found.rows, found.usable_rows, found.n_problems, found.is_mixed) == (4, 2, 2, True)
+    assert [problem.row for problem in found.problems] == [2, 4]
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_structure_without_a_usable_row_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="None of the 1 rows"):
+        inspect_structure(write(tmp_path, [{"foo": 1}]))
+
+
+PLAIN_ROWS = [
+    good(1),
+    {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]},
+    {"messages": [{"role": "user", "content": " "}, {"role": "assistant", "content": "y"}]},
+    {"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": "y"}]},
+    {"messages": [{"role": "boss", "content": "x"}, {"role": "assistant", "content": "y"}]},
+    {"messages": [{"role": "user", "content": "x"}]},
+    {"messages": [{"role": "user", "content": "x"}, {"from": "gpt", "value": "y"}]},
+    {"messages": [{"role": "user", "content": "x"}, "y"]},
+    {"messages": [], "conversations": None},
+    {"messages": "x"},
+    {"text": "x"},
+]
+
+
+@pytest.mark.parametrize("row", PLAIN_ROWS)
+def test_what_the_quick_check_accepts_the_converter_accepts_as_the_same_format(row):
+    plain = layout_if_plain(row)
+
+    assert plain is None or (isinstance(convert(row, 1), Conversation) and layout_of(row) is plain)
+
+
+def test_the_quick_check_accepts_plain_chats():
+    assert [layout_if_plain(row) for row in PLAIN_ROWS[:2]] == [Layout.OPENAI, Layout.SHAREGPT]
+    assert {layout_if_plain(row) for row in PLAIN_ROWS[2:]} == {None}
