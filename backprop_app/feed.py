@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backprop_app.views.runs import Smoother, rows_of
+from backprop_app.views.runs import Chunk, Smoother, rows_of
 from backprop_core.events.types import Event
 from backprop_core.jobs.follower import Follower
 from backprop_core.runs.projection import RunState
 
 FRAME_S: Final = 0.15
 _OVERLAP: Final = 3
-
-Rows = list[list[float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +27,14 @@ class Frame:
     Attributes:
         state: of the run.
         smooth_loss: mean of its newest losses.
-        rows: new points for the charts, a few of them known already.
+        chunk: new points for the charts, a few of them known already.
         events: everything of the run's log that is kept, oldest first.
         has_new_events: whether `events` changed since the last frame.
     """
 
     state: RunState
     smooth_loss: float | None
-    rows: Rows
+    chunk: Chunk
     events: Sequence[Event]
     has_new_events: bool
 
@@ -70,5 +68,5 @@ class RunFeed:
                 self._last_step = point.step
         self._seqs.append(update.seq)
         self._state = update.state
-        rows = rows_of(update.points, update.seq)
-        return Frame(update.state, self._smoother.value, rows, self._events, bool(fresh))
+        chunk = Chunk(self.run_id, rows_of(update.points, update.seq))
+        return Frame(update.state, self._smoother.value, chunk, self._events, bool(fresh))

@@ -237,7 +237,7 @@ def _status_block() -> rx.Component:
 def _spark() -> rx.Component:
     run = RailState.run
     return Chart.create(
-        rows=RailState.rows,
+        chunk=RailState.chunk,
         stream=run.run_id,
         variant="spark",
         tone=rx.cond(run.is_active, SERIES_TRAIN, rx.cond(run.is_bad, "--danger", SERIES_REST)),

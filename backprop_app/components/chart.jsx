@@ -1,6 +1,7 @@
 // One canvas for every curve: the sparkline of the rail, the loss chart, the small charts of a run.
 //
-// Takes new points only. A row is [seq, step, loss, learning rate, gradient norm, tokens per second];
+// Takes new points only: a chunk is { stream, rows } and goes into the buffer of its own run, whatever run is
+// shown. A row is [seq, step, loss, learning rate, gradient norm, tokens per second];
 // null is a value that was not finite. Rows are merged by step in any order, the newest seq wins, so a
 // doubled, late or repeated delivery changes nothing. It fetches nothing and keeps no run's past beyond
 // LIMIT points.
@@ -305,8 +306,10 @@ function useRepaint(canvas, repaint) {
   });
 }
 
+const NOTHING = { stream: "", rows: [] };
+
 export function Chart({
-  rows = [],
+  chunk = NOTHING,
   stream = "",
   variant = "spark",
   column = 2,
@@ -320,8 +323,8 @@ export function Chart({
   summary = "",
 }) {
   const canvas = useRef(null);
+  merge(bufferOf(chunk.stream), chunk.rows);
   const buffer = bufferOf(stream);
-  merge(buffer, rows);
   const shown = buffer.sorted;
   const options = { variant, column, total, smooth, log, window: lastSteps, checkpoints, failed, tone };
   const repaint = () => canvas.current && paint(canvas.current, buffer.sorted, options);

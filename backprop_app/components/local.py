@@ -6,17 +6,19 @@ from typing import Any, Final
 
 import reflex as rx
 
+from backprop_app.views.runs import Chunk
+
 _CHART: Final = f"$/public{rx.asset('chart.jsx', shared=True)}"
 _SHELL: Final = f"$/public{rx.asset('shell.jsx', shared=True)}"
 
 
 class Chart(rx.Component):
-    """A canvas that keeps the points of one stream and draws one column of them."""
+    """A canvas that keeps the points it is given by run, and draws one column of the run `stream`."""
 
     library = _CHART
     tag = "Chart"
 
-    rows: rx.Var[list[list[float | None]]]
+    chunk: rx.Var[Chunk]
     stream: rx.Var[str]
     variant: rx.Var[str]
     column: rx.Var[int]

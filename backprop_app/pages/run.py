@@ -119,7 +119,7 @@ def _small_charts() -> rx.Component:
 
 def _chart(variant: str, name: str, summary: str, **props: Any) -> rx.Component:
     return Chart.create(
-        rows=RunState.rows,
+        chunk=RunState.chunk,
         stream=_VIEW.run_id,
         variant=variant,
         column=_COLUMNS[name],

@@ -29,20 +29,24 @@ class Policy:
     Attributes:
         mode: how the app is exposed.
         allowed_hosts: lower-case names accepted besides the loopback ones.
+        tls_hosts: those of them that the browser reaches over https, through a tunnel that ends there.
         require_session: whether everything but the public paths needs a login.
         body_cap_bytes: largest request body, except for uploads.
         upload_cap_bytes: largest upload.
         upload_paths: path prefixes where the upload cap counts.
         max_sockets: websockets that may be open at once.
+        max_session_sockets: websockets of one session.
     """
 
     mode: Literal["local", "lan", "share", "container"] = "local"
     allowed_hosts: frozenset[str] = field(default_factory=frozenset)
+    tls_hosts: frozenset[str] = field(default_factory=frozenset)
     require_session: bool = False
     body_cap_bytes: int = 1 * _MIB
     upload_cap_bytes: int = 512 * _MIB
     upload_paths: tuple[str, ...] = ("/_upload", "/api/uploads")
     max_sockets: int = 128
+    max_session_sockets: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,10 @@ class Refusal:
 
 WRONG_HOST: Final = Refusal(421, 4404, "This server does not answer to that host name.")
 WRONG_ORIGIN: Final = Refusal(403, 4403, "The request comes from another site.")
+BAD_PATH: Final = Refusal(400, 4400, "The address is not in its normal form.")
+NO_SESSION: Final = Refusal(401, 4401, "Sign in first.")
+FOREIGN_CLIENT: Final = Refusal(403, 4403, "The tab belongs to another session.")
+SILENT: Final = Refusal(408, 4408, "The request stopped halfway.")
 TOO_LARGE: Final = Refusal(413, 4413, "The request is larger than this address accepts.")
 TOO_MANY: Final = Refusal(429, 4429, "Too many open connections.")
 
@@ -116,6 +124,11 @@ def check_host(headers: Headers, policy: Policy) -> Host | Refusal:
     if host is None or not (is_loopback(host.name) or host.name in policy.allowed_hosts):
         return WRONG_HOST
     return host
+
+
+def scheme_of(host: Host, scope_scheme: str, policy: Policy) -> str:
+    """Return the scheme that the browser used to reach `host`."""
+    return "https" if scope_scheme in {"https", "wss"} or host.name in policy.tls_hosts else "http"
 
 
 def check_origin(headers: Headers, host: Host, scheme: str, *, required: bool) -> Refusal | None:

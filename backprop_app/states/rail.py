@@ -7,12 +7,12 @@ import time
 
 import reflex as rx
 
-from backprop_app.feed import FRAME_S, Frame, Rows, RunFeed
+from backprop_app.feed import FRAME_S, Frame, RunFeed
 from backprop_app.runtime import Runtime, current
 from backprop_app.states.assign import assign
 from backprop_app.views.events import EventItem, newest_first
 from backprop_app.views.machine import MachineView, Pair, machine_pairs, machine_view
-from backprop_app.views.runs import RunView, run_view
+from backprop_app.views.runs import Chunk, RunView, run_view
 from backprop_core.version import __version__
 
 _EVENTS_SHOWN = 10
@@ -23,7 +23,7 @@ class RailState(rx.State):
 
     version: str = ""
     run: RunView = RunView()
-    rows: Rows = []
+    chunk: Chunk = Chunk()
     events: list[EventItem] = []
     machine: MachineView = MachineView()
     machine_pairs: list[Pair] = []
@@ -60,8 +60,8 @@ class RailState(rx.State):
         )
         if frame is not None:
             assign(self, run=run_view(frame.state, frame.smooth_loss, now))
-            if frame.rows:
-                self.rows = frame.rows
+            if frame.chunk.rows:
+                self.chunk = frame.chunk
         if frame is None or frame.has_new_events:
             events = frame.events if frame else ()
             name = frame.state.name if frame else ""

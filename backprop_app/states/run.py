@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import reflex as rx
 
-from backprop_app.feed import FRAME_S, Frame, Rows, RunFeed
+from backprop_app.feed import FRAME_S, Frame, RunFeed
 from backprop_app.runtime import Runtime, current
 from backprop_app.states.assign import assign
 from backprop_app.states.shell import ShellState
@@ -21,7 +21,7 @@ from backprop_app.views.detail import (
     setting_items,
 )
 from backprop_app.views.events import EventItem, newest_first
-from backprop_app.views.runs import RunView, run_view
+from backprop_app.views.runs import Chunk, RunView, run_view
 from backprop_core.errors import BackpropagateError
 from backprop_core.services import runs
 
@@ -36,7 +36,7 @@ class RunState(rx.State):
 
     view: RunView = RunView()
     missing: str = ""
-    rows: Rows = []
+    chunk: Chunk = Chunk()
     events: list[EventItem] = []
     checkpoints: list[CheckpointItem] = []
     ticks: list[int] = []
@@ -128,15 +128,15 @@ class RunState(rx.State):
         """Clear what belongs to another run."""
         if prefix and self.view.run_id.startswith(prefix):
             return
-        self.view, self.missing, self.rows = RunView(), "", []
+        self.view, self.missing, self.chunk = RunView(), "", Chunk()
         self.events, self.checkpoints, self.ticks = [], [], []
         self.failure, self.settings, self.log = FailureView(), [], []
         self.is_stopping = self.asks_stop = False
 
     def _show(self, runtime: Runtime, frame: Frame, lines: list[str]) -> None:
         state, now = frame.state, runtime.now()
-        if frame.rows:
-            self.rows = frame.rows
+        if frame.chunk.rows:
+            self.chunk = frame.chunk
         assign(
             self,
             view=run_view(state, frame.smooth_loss, now),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import Final
@@ -15,6 +15,8 @@ from backprop_core.runs.projection import ACTIVE, RunState
 from backprop_core.runs.series import Point
 
 SMOOTHING: Final = 0.9
+Rows = list[list[float | None]]
+
 _CURVE_WIDTH: Final = 92
 _CURVE_HEIGHT: Final = 24
 
@@ -88,6 +90,14 @@ class RunItem:
     curve_end_x: str
     curve_end_y: str
     curve_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """New points of one run for the charts; the run travels with them, so that two runs never mix."""
+
+    stream: str = ""
+    rows: Rows = field(default_factory=list)
 
 
 class Smoother:
@@ -237,7 +247,7 @@ def curve_path(losses: Sequence[float]) -> tuple[str, str, str]:
     return path, f"{spots[-1][0]:.1f}", f"{spots[-1][1]:.1f}"
 
 
-def rows_of(points: Sequence[Point], seq: int) -> list[list[float | None]]:
+def rows_of(points: Sequence[Point], seq: int) -> Rows:
     """Return points as the chart takes them: seq, step, loss, learning rate, gradient norm, tokens per second."""
     return [
         [

@@ -50,6 +50,7 @@ def app(bundle: None, models: Path, tmp_path: Path) -> Iterator[UiServer]:
     server = UiServer(tmp_path / "app", data_dir=tmp_path, models=models)
     server.start()
     yield server
+    server.end_runs()
     server.stop()
 
 

@@ -36,9 +36,8 @@ def loss_chart(page: Page):
 
 def steps_shown(page: Page) -> tuple[int, int, int]:
     """Return how many points the loss chart has, the first step and the last."""
-    chart = loss_chart(page)
-    names = ("data-points", "data-first", "data-last")
-    return tuple(int(chart.get_attribute(name) or 0) for name in names)  # type: ignore[return-value]
+    read = "plot => [plot.dataset.points, plot.dataset.first, plot.dataset.last].map(Number)"
+    return tuple(loss_chart(page).evaluate(read))  # type: ignore[return-value]
 
 
 def wait_for_step(page: Page, step: int) -> None:
@@ -97,6 +96,25 @@ def test_stop_asks_then_keeps_what_was_learned(app: UiServer, watch) -> None:
     dialog.get_by_role("button", name="Stop the run").click()
     expect(page.locator(".ph .pill")).to_have_text("Stopped", timeout=60_000)
     assert (app.home / "ui-outputs/runs" / run_id / "adapter/adapter_model.safetensors").is_file()
+
+
+def test_a_second_run_begins_its_curve_anew(app: UiServer, watch) -> None:
+    page = watch(app).open("/")
+    start_run(page, 6)
+    expect(page.locator(".ph .pill")).to_have_text("Completed", timeout=END_MS)
+    page.get_by_role("button", name="Use these settings again").click()
+    expect(page.get_by_role("button", name="Data:")).to_contain_text("quickstart.jsonl")
+    page.get_by_label("Train for").fill("400")
+    expect(page.locator(".cli code")).to_contain_text("--steps 400")
+    page.locator(".panel.stay").get_by_role("button", name="Start training").click()
+    page.wait_for_url("**/runs/*")
+    expect(page.locator(".cli code")).to_contain_text(page.url.rpartition("/")[2][:8])
+    loss_chart(page).wait_for(timeout=FIRST_STEP_MS)
+    points, first, last = steps_shown(page)
+    assert (points, first) == (last, 1)
+    assert last < 6
+    rail = page.locator(".rail .plot.spark")
+    assert int(rail.get_attribute("data-last") or 0) < 6
 
 
 def test_a_double_click_is_one_run_and_command_line_runs_show_too(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,6 +13,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import IO
+
+from backprop_core.errors import BackpropagateError
+from backprop_core.services import runs
+from backprop_core.services.opening import open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 60.0
@@ -98,6 +103,16 @@ class UiServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(10)
+
+    def end_runs(self) -> None:
+        """End every run of this home at once: runs outlive the app, which is the product's promise."""
+        ws = open_workspace(environ=self.environment)
+        try:
+            for state in reversed(runs.list_runs(ws, statuses=("queued", "starting", "running", "paused"))):
+                with contextlib.suppress(BackpropagateError):
+                    runs.kill(ws, state.run_id)
+        finally:
+            ws.close()
 
     def stop(self) -> int:
         """End the app as Ctrl-C does and return its exit code; harmless when it has ended."""

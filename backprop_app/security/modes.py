@@ -1,0 +1,124 @@
+"""How the app is exposed, decided by flags alone. Pure: nothing is opened here.
+
+An environment variable may hold the password; whether one is needed it can never decide. What is not
+named below is refused.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+from backprop_app.security.rules import Policy, is_loopback, parse_host
+from backprop_core.errors import DependencyError, InputError
+
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - compared, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The flags that decide about exposure.
+
+    Attributes:
+        host: address to listen on.
+        port: for the lines that tell how to forward it.
+        share: whether a tunnel is wanted.
+        share_via: who provides the tunnel.
+        allow_hosts: names besides the loopback ones under which the app may be reached.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    share: bool = False
+    share_via: str = ""
+    allow_hosts: tuple[str, ...] = ()
+
+
+def require_credential(wanted: Wanted, *, has_credential: bool) -> None:
+    """Refuse what would let others in without a login.
+
+    Raises:
+        InputError: INPUT_AUTH_REQUIRED, or INPUT_VALIDATION_FAILED for flags that contradict each other.
+    """
+    if wanted.share and not is_loopback(wanted.host):
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"--share keeps the app on this machine and --host {wanted.host} opens it to the network.",
+            hint="Use one of the two.",
+        )
+    if wanted.share_via and not wanted.share:
+        raise InputError("INPUT_VALIDATION_FAILED", "--share-via says how, but --share is not there.")
+    what = _exposes(wanted)
+    if what and not has_credential:
+        raise InputError(
+            "INPUT_AUTH_REQUIRED",
+            f"{what} would let others reach this machine, and no login is set up.",
+            hint=f"Add --auth user:password, or keep the default address and run on yours: {ssh_line(wanted.port)}",
+        )
+
+
+def decide(wanted: Wanted, *, has_credential: bool) -> Policy:
+    """Return what the gate lets through.
+
+    Args:
+        has_credential: whether a login is set up; then it is needed, however the app is exposed.
+
+    Raises:
+        InputError: INPUT_AUTH_REQUIRED; INPUT_VALIDATION_FAILED for a name that is none, or flags that
+            contradict each other.
+    """
+    require_credential(wanted, has_credential=has_credential)
+    names = {_name(text) for text in wanted.allow_hosts}
+    if not is_loopback(wanted.host) and wanted.host not in _EVERYWHERE:
+        names.add(_name(f"[{wanted.host}]" if ":" in wanted.host else wanted.host))
+    mode = "share" if wanted.share else "local" if is_loopback(wanted.host) else "lan"
+    return Policy(mode=mode, allowed_hosts=frozenset(names), require_session=has_credential)
+
+
+def require_tunnel(wanted: Wanted) -> None:
+    """Refuse `--share`, for which this version has no provider; it never falls back to an open port.
+
+    Raises:
+        DependencyError: DEP_TUNNEL_MISSING with the line that forwards the port over SSH instead.
+    """
+    if wanted.share:
+        raise DependencyError(
+            "DEP_TUNNEL_MISSING",
+            "This version has no tunnel provider for --share. No port was opened.",
+            hint=(
+                "Start without --share. From a machine that reaches this one: "
+                f"{ssh_line(wanted.port)} ; to lend it to a server of yours: {reverse_line(wanted.port)}"
+            ),
+        )
+
+
+def ssh_line(port: int) -> str:
+    """Return the command that forwards the port from another machine."""
+    return f"ssh -L {port}:localhost:{port} {getpass.getuser()}@{socket.gethostname()}"
+
+
+def reverse_line(port: int) -> str:
+    """Return the command that makes the app appear on the loopback of another machine."""
+    return f"ssh -N -R {port}:localhost:{port} USER@SERVER"
+
+
+def _exposes(wanted: Wanted) -> str:
+    """Return the flag that makes the app reachable from elsewhere, empty when none does."""
+    if wanted.share:
+        return "--share"
+    if not is_loopback(wanted.host):
+        return f"--host {wanted.host}"
+    return f"--allow-host {wanted.allow_hosts[0]}" if wanted.allow_hosts else ""
+
+
+def _name(text: str) -> str:
+    parsed = parse_host(text)
+    if parsed is None or parsed.port is not None or parsed.name in _EVERYWHERE:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"{text[:80]!r} is no host name or address.",
+            hint="Write it as it stands in the address bar, without http:// and port.",
+        )
+    return parsed.name
