@@ -58,6 +58,7 @@ _ALLOWED: Final = frozenset(
         "PROGRAMDATA",
         "COMSPEC",
         "PATHEXT",
+        "OLLAMA_HOST",
     ]
 )
 _ALLOWED_PREFIXES: Final = (

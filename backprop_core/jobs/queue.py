@@ -1,4 +1,4 @@
-"""The queue of runs and what may be asked of a run: submit, stop, kill.
+"""The queue of runs and what may be asked of a run: submit, pause, continue, stop, kill, resume.
 
 Whoever submits also makes sure that a scheduler runs; nobody here launches a worker.
 """
@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from backprop_core import platform
+from backprop_core import files, platform
 from backprop_core.errors import StateError
 from backprop_core.runs import history, index
 from backprop_core.runs.database import Row
-from backprop_core.runs.projection import ACTIVE, RunState
-from backprop_core.runs.store import RunFolder
+from backprop_core.runs.projection import ACTIVE, RunState, Status
+from backprop_core.runs.store import Request, RunFolder, RunInfo, new_run_id
 from backprop_core.workspace import Workspace
 
 STOP_DEADLINE_S: Final = 30.0
@@ -69,6 +69,53 @@ def request_stop(ws: Workspace, run_id: str) -> RunState:
     return _state(ws, run_id)
 
 
+def request_pause(ws: Workspace, run_id: str) -> RunState:
+    """Ask a run to wait at its next step boundary; it keeps its memory.
+
+    Raises:
+        StateError: STATE_RUN_NOT_ACTIVE when it does not run.
+    """
+    return _request(ws, run_id, "pause", ("starting", "running"))
+
+
+def request_continue(ws: Workspace, run_id: str) -> RunState:
+    """Ask a paused run to go on.
+
+    Raises:
+        StateError: STATE_RUN_NOT_ACTIVE when it is not paused and no pause was asked for.
+    """
+    return _request(ws, run_id, "continue", ("starting", "running", "paused"))
+
+
+def resume(ws: Workspace, run_id: str) -> RunState:
+    """Put a run that ended early into the queue again; its next attempt goes on from its newest checkpoint.
+
+    A run of a Python program becomes one of the launcher's, which may be signalled.
+
+    Raises:
+        StateError: STATE_RUN_NOT_ACTIVE when it completed; STATE_RUN_LOCKED when it has not ended or its
+            worker still closes down; STATE_CHECKPOINT_INVALID when its data is gone or changed.
+    """
+    state = refresh_run(ws, ws.database.find(run_id))
+    folder = RunFolder(Path(state.folder))
+    if state.status == "completed":
+        raise StateError(
+            "STATE_RUN_NOT_ACTIVE",
+            f"Run {state.short_id} is completed; nothing is left to do.",
+            hint="Start a new run from its settings: `backprop replay RUN_ID`.",
+        )
+    if not state.is_terminal or folder.is_worked_on():
+        raise StateError("STATE_RUN_LOCKED", f"Run {state.short_id} is {state.status} and has not ended.")
+    _require_same_data(state, folder.info())
+    info = folder.info().model_copy(update={"launch_id": new_run_id(), "is_detached": True})
+    files.write_json(folder.info_path, info.model_dump())
+    folder.clear_request()
+    if not ws.database.move(state.run_id, ("stopped", "failed", "interrupted"), "queued"):
+        raise StateError("STATE_RUN_LOCKED", f"Run {state.short_id} was started again by somebody else.")
+    ensure_scheduler(ws)
+    return _state(ws, state.run_id)
+
+
 def kill(ws: Workspace, run_id: str) -> RunState:
     """End the worker of a run at once; it becomes `interrupted`.
 
@@ -110,6 +157,31 @@ def stop_age_s(ws: Workspace, state: RunState) -> float | None:
     if control is None or control.request != "stop":
         return None
     return (ws.clock.now() - datetime.fromisoformat(control.at)).total_seconds()
+
+
+def _request(ws: Workspace, run_id: str, request: Request, allowed: tuple[Status, ...]) -> RunState:
+    row = _active_row(ws, run_id)
+    if row.state.status not in allowed:
+        raise StateError(
+            "STATE_RUN_NOT_ACTIVE",
+            f"Run {row.state.short_id} is {row.state.status}; it cannot {request} now.",
+        )
+    RunFolder(Path(row.state.folder)).request(request, ws.now())
+    return row.state
+
+
+def _require_same_data(state: RunState, info: RunInfo) -> None:
+    """Refuse to go on over other data than the run began with."""
+    if info.kind != "train" or info.dataset_hash is None:
+        return
+    path = Path(state.dataset)
+    if not path.is_file() or files.sha256_of(path) != info.dataset_hash:
+        what = "is gone" if not path.is_file() else "has changed"
+        raise StateError(
+            "STATE_CHECKPOINT_INVALID",
+            f"The data of run {state.short_id}, {path}, {what} since it began.",
+            hint="Bring the file back, or start a new run on the new data: `backprop replay RUN_ID`.",
+        )
 
 
 def _active_row(ws: Workspace, run_id: str) -> Row:

@@ -126,6 +126,21 @@ def stop(ws: Workspace, prefix: str) -> RunState:
     return queue.request_stop(ws, ws.database.find(prefix).state.run_id)
 
 
+def pause(ws: Workspace, prefix: str) -> RunState:
+    """Ask a run to wait at its next step; see `jobs.queue.request_pause`."""
+    return queue.request_pause(ws, ws.database.find(prefix).state.run_id)
+
+
+def unpause(ws: Workspace, prefix: str) -> RunState:
+    """Ask a paused run to go on; see `jobs.queue.request_continue`."""
+    return queue.request_continue(ws, ws.database.find(prefix).state.run_id)
+
+
+def resume(ws: Workspace, prefix: str) -> RunState:
+    """Let a run that ended early go on from its newest checkpoint; see `jobs.queue.resume`."""
+    return queue.resume(ws, ws.database.find(prefix).state.run_id)
+
+
 def kill(ws: Workspace, prefix: str) -> RunState:
     """End the worker of a run at once; see `jobs.queue.kill`."""
     return queue.kill(ws, ws.database.find(prefix).state.run_id)

@@ -119,7 +119,7 @@ def test_a_new_scheduler_adopts_a_live_worker_and_works_on(ws, launcher):
     ws.database.move(first, ("queued",), "starting")
     folder = RunFolder(ws.settings.sandbox_root / "runs" / first)
     launcher.spawn_worker(folder.path, folder.info().launch_id, ws.home)
-    wait_for(lambda: folder.is_worked_on(), "the worker")
+    wait_for(folder.is_worked_on, "the worker")
     run_scheduler(ws)
     assert (status(ws, first), status(ws, second)) == ("completed", "completed")
     assert launcher.launches == [first, second]
@@ -222,7 +222,7 @@ def test_the_history_file_lists_the_ended_run(ws, launcher, tmp_path):
     folder.info_path.write_text(info.model_dump_json())
     queue.submit(ws, state)
     wait_for(lambda: status(ws, state.run_id) == "completed", "the run")
-    wait_for(lambda: (tmp_path / "run_history.json").exists(), "the history")
+    wait_for((tmp_path / "run_history.json").exists, "the history")
     [entry] = read_json(tmp_path / "run_history.json")
     assert (entry["run_id"], entry["status"], entry["dataset_hash"]) == (state.run_id, "completed", "abc")
     assert entry["loss_history"] == [[1, 2.0], [2, 1.0], [3, 2.0 / 3]]
@@ -244,3 +244,76 @@ def test_the_journal_of_a_killed_worker_reads_without_a_gap(ws):
     wait_for(lambda: status(ws, run_id) == "interrupted", "the death")
     reader = JournalReader(RunFolder(ws.sandbox.path("runs", run_id)).journal_path)
     assert [event.seq for event in reader.read_all()] == [1, 2, 3, 4]
+
+
+def test_a_paused_run_waits_at_a_step_and_goes_on_when_asked(ws):
+    run_id = submit_run(ws, name="slow", steps=40)
+    wait_for(lambda: runs.get_run(ws, run_id).step >= 2, "two steps")
+    runs.pause(ws, run_id)
+    wait_for(lambda: status(ws, run_id) == "paused", "the pause")
+    step = runs.get_run(ws, run_id).step
+    assert runs.get_run(ws, run_id).step == step
+    runs.unpause(ws, run_id)
+    wait_for(lambda: status(ws, run_id) == "completed", "the end")
+    assert runs.get_run(ws, run_id).step == 40
+
+
+def test_a_paused_run_can_be_stopped(ws):
+    run_id = submit_run(ws, name="slow", steps=1000)
+    wait_for(lambda: runs.get_run(ws, run_id).step >= 1, "a step")
+    runs.pause(ws, run_id)
+    wait_for(lambda: status(ws, run_id) == "paused", "the pause")
+    runs.stop(ws, run_id)
+    wait_for(lambda: status(ws, run_id) == "stopped", "the stop")
+
+
+def test_a_stopped_run_resumes_as_its_next_attempt_without_a_doubled_step(ws):
+    run_id = submit_run(ws, name="slow", steps=30)
+    wait_for(lambda: runs.get_run(ws, run_id).step >= 2, "two steps")
+    runs.stop(ws, run_id)
+    wait_for(lambda: status(ws, run_id) == "stopped", "the stop")
+    folder = RunFolder(ws.sandbox.path("runs", run_id))
+    wait_for(lambda: not folder.is_worked_on(), "the worker's end")
+    runs.resume(ws, run_id)
+    wait_for(lambda: status(ws, run_id) == "completed", "the end")
+    assert runs.get_run(ws, run_id).attempt == 2
+    assert [point.step for point in runs.series(ws, run_id)] == list(range(1, 31))
+
+
+def test_a_completed_run_is_not_resumed(ws):
+    run_id = submit_run(ws)
+    wait_for(lambda: status(ws, run_id) == "completed", "the run")
+    with pytest.raises(StateError) as caught:
+        runs.resume(ws, run_id)
+    assert caught.value.code == "STATE_RUN_NOT_ACTIVE"
+
+
+def test_a_running_run_is_not_resumed(ws):
+    run_id = submit_run(ws, name="slow", steps=1000)
+    wait_for(lambda: runs.get_run(ws, run_id).step >= 1, "a step")
+    with pytest.raises(StateError) as caught:
+        runs.resume(ws, run_id)
+    assert caught.value.code == "STATE_RUN_LOCKED"
+
+
+def test_a_run_whose_data_changed_is_not_resumed(ws, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("now")
+    state = make_run(ws)
+    folder = RunFolder(ws.sandbox.path("runs", state.run_id))
+    folder.info_path.write_text(
+        folder.info().model_copy(update={"dataset_hash": "of-before"}).model_dump_json()
+    )
+    ws.database.insert(
+        state.model_copy(update={"status": "interrupted", "dataset": str(tmp_path / "rows.jsonl")})
+    )
+    with pytest.raises(StateError) as caught:
+        runs.resume(ws, state.run_id)
+    assert (caught.value.code, status(ws, state.run_id)) == ("STATE_CHECKPOINT_INVALID", "interrupted")
+
+
+def test_a_resumed_run_of_a_python_program_becomes_one_of_ours(ws):
+    state = make_run(ws, is_detached=False)
+    ws.database.insert(state.model_copy(update={"status": "interrupted"}))
+    runs.resume(ws, state.run_id)
+    wait_for(lambda: status(ws, state.run_id) == "completed", "the run")
+    assert RunFolder(ws.sandbox.path("runs", state.run_id)).info().is_detached

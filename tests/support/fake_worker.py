@@ -48,10 +48,26 @@ def main(run_dir: str) -> int:
                 device="fake",
             )
         )
-        total = spec.steps or 10
-        for step in range(1, total + 1):
+        total, paused = spec.steps or 10, False
+        done = max(
+            (
+                e.body.step
+                for e in JournalReader(folder.journal_path).read_all()
+                if isinstance(e.body, ev.Metrics)
+            ),
+            default=0,
+        )
+        for step in range(done + 1, total + 1):
             time.sleep(0.05 if behaviour in {"slow", "ignores-stop"} else 0.002)
             journal.append(metrics(step, total))
+            while (control := folder.control()) and control.request == "pause":
+                if not paused:
+                    journal.append(ev.RunPaused(step=step, reason="asked"))
+                    paused = True
+                time.sleep(0.02)
+            if paused:
+                journal.append(ev.RunContinued(step=step))
+                paused = False
             if behaviour == "dies-in-the-middle" and step == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             control = folder.control()
