@@ -1,12 +1,24 @@
-"""What an export job is to do. Frozen, written into the folder of the job."""
+"""What an export job is to do, and how its result is laid out on the disk.
+
+Frozen, written into the folder of the job.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 ExportFormat = Literal["gguf", "lora", "merged", "ollama-adapter"]
+
+# Beside every export: its report, and the Modelfile of a GGUF file.
+REPORT_SUFFIX: Final = ".export.json"
+MODELFILE_SUFFIX: Final = ".Modelfile"
+# Inside an `ollama-adapter`.
+BASE_FILE: Final = "base.gguf"
+ADAPTER_FILE: Final = "adapter.gguf"
+MODELFILE: Final = "Modelfile"
 
 
 class ExportSpec(BaseModel):
@@ -18,6 +30,8 @@ class ExportSpec(BaseModel):
         output: the final file or folder; it must not exist.
         quantization: a GGUF type; for `ollama-adapter` that of the base file. None where it means nothing.
         ollama_name: register the file with Ollama under this name afterwards.
+        system: the system prompt that every row of the training shared, if there is one.
+        trained_tokens: tokens per row in training, for the context length; None when not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,3 +44,17 @@ class ExportSpec(BaseModel):
     quantization: str | None = None
     ollama_name: str | None = None
     run_id: str | None = None
+    system: str | None = None
+    trained_tokens: int | None = None
+
+
+def report_path(export: Path) -> Path:
+    """Return where the report of an export lies."""
+    return export.with_name(export.name + REPORT_SUFFIX)
+
+
+def gguf_parts(export: Path) -> tuple[Path, Path | None]:
+    """Return the GGUF file that an export consists of, and that of the adapter beside it, if any."""
+    if export.is_dir():
+        return export / BASE_FILE, export / ADAPTER_FILE
+    return export, None

@@ -58,6 +58,10 @@ class ControlWatch:
             self._seen, self._request = mark, control.request if control else None
         return self._request
 
+    def is_unwanted(self) -> bool:
+        """Return whether the attempt shall end: the user wants a stop, or the system an end."""
+        return self.is_interrupted or self.request() == "stop"
+
     def check(self) -> None:
         """Raise when the attempt shall end.
 

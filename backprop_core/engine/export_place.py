@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from backprop_core import files, platform
+from backprop_core.config.exports import MODELFILE_SUFFIX, report_path
 from backprop_core.errors import InputError, RunError, StateError
-
-REPORT_SUFFIX: Final = ".export.json"
-MODELFILE_SUFFIX: Final = ".Modelfile"
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -42,7 +40,7 @@ class ExportPlace:
     @property
     def report(self) -> Path:
         """The report beside the export."""
-        return self.final.with_name(self.final.name + REPORT_SUFFIX)
+        return report_path(self.final)
 
     def is_done(self) -> bool:
         """Return whether an earlier attempt of this job has put its export in place."""

@@ -8,84 +8,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from backprop_core import files
-from backprop_core.config.exports import ExportFormat, ExportSpec
-from backprop_core.engine.base_gguf import cached_base
+from backprop_core.config.exports import ExportSpec
 from backprop_core.engine.context import RunContext
-from backprop_core.engine.export_files import (
-    OnBytes,
-    WrittenFile,
-    copy_files,
-    link_or_copy,
-    plain_files,
-)
+from backprop_core.engine.export_formats import Made, Work, write_format
 from backprop_core.engine.export_place import ExportPlace
-from backprop_core.engine.merged_files import merged_bytes, write_merged
 from backprop_core.engine.outcome import Outcome
-from backprop_core.errors import BackpropagateError, InputError
-from backprop_core.gguf import (
-    GgufReport,
-    TensorDigest,
-    export_adapter_gguf,
-    export_gguf,
-    read_adapter,
-    why_merge_only,
-)
-from backprop_core.gguf.export import open_checkpoint
-from backprop_core.gguf.names import canonical
-from backprop_core.gguf.source import open_adapter
+from backprop_core.errors import BackpropagateError
 from backprop_core.hub.download import resolve_model
+from backprop_core.shipping import register_export
 from backprop_core.version import __version__
-
-ADAPTER_FILE: Final = "adapter.gguf"
-BASE_FILE: Final = "base.gguf"
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What the writer of a format needs.
-
-    Attributes:
-        model: folder of the base model, or of the whole model that is exported.
-        adapter: folder of the adapter; None for a whole model.
-        target: the file or folder to make, inside the stage.
-    """
-
-    context: RunContext
-    spec: ExportSpec
-    model: Path
-    adapter: Path | None
-    target: Path
-
-    def bytes_written(self, total: int) -> OnBytes:
-        """Return what a writer tells of each piece; it raises when the job shall end."""
-        reporter, done = self.context.phase("exporting", self.target.name), 0
-
-        def on_bytes(count: int) -> None:
-            nonlocal done
-            done += count
-            self.context.control.check()
-            reporter.progress(min(done, total), total)
-
-        return on_bytes
-
-    def should_cancel(self) -> bool:
-        """Return whether the user or the system wants the job to end."""
-        return self.context.control.is_interrupted or self.context.control.request() == "stop"
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What a writer wrote."""
-
-    files: list[WrittenFile]
-    tensors: tuple[TensorDigest, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 def run_export(context: RunContext) -> Outcome:
@@ -110,7 +45,7 @@ def _make(context: RunContext, spec: ExportSpec, place: ExportPlace) -> None:
     began = time.monotonic()
     model, adapter = _parts(context, spec)
     with context.busy(), _cancelled_as_asked(context), place.staged() as stage:
-        made = _WRITERS[spec.format](_Job(context, spec, model, adapter, stage / place.final.name))
+        made = write_format(Work(context, spec, model, adapter, stage / place.final.name))
         for warning in made.warnings:
             context.notice(warning, is_warning=True)
         report = _report(context, spec, made, time.monotonic() - began)
@@ -135,83 +70,21 @@ def _parts(context: RunContext, spec: ExportSpec) -> tuple[Path, Path | None]:
     return base.path, source
 
 
-def _write_lora(job: _Job) -> _Made:
-    source = _adapter_of(job)
-    open_adapter(source)
-    parts = plain_files(source)
-    total = sum(path.stat().st_size for path in parts)
-    files.require_free(job.target.parent, total, "The export")
-    job.target.mkdir()
-    return _Made(copy_files(parts, job.target, job.bytes_written(total)))
+def _register(context: RunContext, name: str, output: Path) -> None:
+    reporter = context.phase("registering", name)
 
+    def progress(done: int, total: int, phase: str) -> None:
+        reporter.progress(done, total or None)
 
-def _write_merged(job: _Job) -> _Made:
-    checkpoint = open_checkpoint(job.model, job.adapter)
-    total = merged_bytes(checkpoint)
-    files.require_free(job.target.parent, total, "The export")
-    job.target.mkdir()
-    written = write_merged(checkpoint, job.target, job.bytes_written(total))
-    return _Made(written, warnings=checkpoint.warnings)
-
-
-def _write_gguf(job: _Job) -> _Made:
-    reporter = job.context.phase("exporting", job.target.name)
-    report = export_gguf(
-        job.model,
-        job.target,
-        job.spec.quantization or "",
-        adapter_dir=job.adapter,
-        name=job.spec.name,
-        progress=lambda done, total, _: reporter.progress(done, total),
-        should_cancel=job.should_cancel,
-    )
-    return _Made([_written(report)], report.tensors, report.warnings)
-
-
-def _write_ollama_adapter(job: _Job) -> _Made:
-    """Write a folder with base and adapter as separate GGUF files; the base comes from the cache."""
-    source = _adapter_of(job)
-    if (reason := why_merge_only(read_adapter(source, canonical))) is not None:
-        raise InputError(
-            "INPUT_VALIDATION_FAILED",
-            f"This adapter cannot stand alone as GGUF: {reason}.",
-            hint="Export it merged, with `--format gguf`.",
+    with context.busy(), _cancelled_as_asked(context):
+        registration = register_export(
+            output, name, progress=progress, should_cancel=context.control.is_unwanted
         )
-    base = cached_base(job.context, job.model, job.spec.quantization or "", job.should_cancel)
-    job.target.mkdir()
-    on_bytes = job.bytes_written(base.stat().st_size)
-    link_or_copy(base, job.target / BASE_FILE, on_bytes)
-    report = export_adapter_gguf(
-        source, job.model, job.target / ADAPTER_FILE, name=job.spec.name, should_cancel=job.should_cancel
-    )
-    digest = files.sha256_of(base, progress=lambda _: job.context.control.check())
-    linked = WrittenFile(BASE_FILE, base.stat().st_size, digest)
-    return _Made([linked, _written(report)], report.tensors, report.warnings)
+    for warning in registration.warnings:
+        context.notice(warning, is_warning=True)
 
 
-_WRITERS: Final[dict[ExportFormat, Callable[[_Job], _Made]]] = {
-    "gguf": _write_gguf,
-    "lora": _write_lora,
-    "merged": _write_merged,
-    "ollama-adapter": _write_ollama_adapter,
-}
-
-
-def _adapter_of(job: _Job) -> Path:
-    if job.adapter is None:
-        raise InputError(
-            "INPUT_VALIDATION_FAILED",
-            f"{job.spec.source} is a whole model and has no adapter of its own.",
-            hint="Export it as gguf or merged.",
-        )
-    return job.adapter
-
-
-def _written(report: GgufReport) -> WrittenFile:
-    return WrittenFile(report.path.name, report.size_bytes, report.sha256)
-
-
-def _report(context: RunContext, spec: ExportSpec, made: _Made, seconds: float) -> dict[str, object]:
+def _report(context: RunContext, spec: ExportSpec, made: Made, seconds: float) -> dict[str, object]:
     """Return digests and provenance, for the proof and for people."""
     return {
         "schema_version": 1,
@@ -227,23 +100,17 @@ def _report(context: RunContext, spec: ExportSpec, made: _Made, seconds: float) 
         "size_bytes": sum(file.size_bytes for file in made.files),
         "files": [dataclasses.asdict(file) for file in made.files],
         "tensors": [dataclasses.asdict(tensor) for tensor in made.tensors],
+        "system": spec.system,
+        "trained_tokens": spec.trained_tokens,
         "warnings": list(made.warnings),
     }
 
 
 @contextlib.contextmanager
 def _cancelled_as_asked(context: RunContext) -> Iterator[None]:
-    """End a cancelled export as the wish that cancelled it, not as a failure."""
+    """End work that fails after the wish to end it as that wish, not as a failure."""
     try:
         yield
-    except BackpropagateError as error:
-        if error.code == "RUNTIME_EXPORT_CANCELLED":
-            context.control.check()
+    except BackpropagateError:
+        context.control.check()
         raise
-
-
-def _register(context: RunContext, name: str, output: Path) -> None:
-    from backprop_core.ollama.register import register
-
-    reporter = context.phase("registering", name)
-    register(output, name, progress=lambda done, total, _: reporter.progress(done, total))

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from backprop_core import files
+from backprop_core.datasets.convert import convert
+from backprop_core.datasets.readers import RowReader
+from backprop_core.datasets.rows import Conversation
 from backprop_core.errors import BackpropagateError, InputError
 from backprop_core.gguf import read_adapter, why_merge_only
 from backprop_core.gguf.names import canonical
@@ -16,6 +19,7 @@ from backprop_core.runs.store import RUN_ID_FILE, RunFolder, RunSource
 from backprop_core.services import runs
 from backprop_core.services.data_files import check_readable
 from backprop_core.services.facts import model_folder
+from backprop_core.shipping import Training
 from backprop_core.workspace import Workspace
 
 _ADAPTER_CONFIG: Final = "adapter_config.json"
@@ -83,6 +87,42 @@ def base_folder(ws: Workspace, source: ExportSource) -> Path | None:
             hint="Put the folder back; the adapter alone can still be exported with `--format lora`.",
         )
     return folder
+
+
+def training_facts(ws: Workspace, source: ExportSource) -> Training:
+    """Return what a run knows of its training: the longest row, and the system prompt that all rows share.
+
+    The prompt is read from the data as it was trained on; when the file has changed since, there is none.
+    """
+    row = ws.database.get(source.run_id) if source.run_id is not None else None
+    if row is None or row.state.kind != "train":
+        return Training()
+    folder = RunFolder(Path(row.state.folder))
+    try:
+        spec, wanted = folder.spec(), folder.info().dataset_hash
+        return Training(shared_system(Path(spec.dataset), wanted), spec.max_seq_length)
+    except BackpropagateError:
+        return Training()
+
+
+def shared_system(path: Path, wanted_sha256: str | None) -> str | None:
+    """Return the system prompt of a data file when every usable row has the same one, None otherwise.
+
+    Raises:
+        InputError: the file is gone or cannot be read.
+    """
+    reader = RowReader(path)
+    shared: str | None = None
+    for batch in reader.batches():
+        for number, value in batch.rows:
+            conversation = convert(value, number)
+            if not isinstance(conversation, Conversation):
+                continue
+            first = next(iter(conversation.messages), None)
+            if first is None or first.role != "system" or shared not in (None, first.content):
+                return None
+            shared = first.content
+    return shared if reader.counter.sha256 == wanted_sha256 else None
 
 
 def why_not_alone(source: ExportSource) -> str | None:

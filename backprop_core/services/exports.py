@@ -12,16 +12,23 @@ from pathlib import Path
 from typing import Final, get_args
 
 from backprop_core import files
-from backprop_core.config.exports import ExportFormat, ExportSpec
+from backprop_core.config.exports import ExportFormat, ExportSpec, report_path
 from backprop_core.errors import InputError, StateError
 from backprop_core.gguf import QUANTIZATIONS, GgufForecast, forecast_gguf, plan_gguf
 from backprop_core.jobs import queue
+from backprop_core.ollama import require_name
 from backprop_core.planning.disk import reserve_bytes
 from backprop_core.runs.index import first_state, remember_root
-from backprop_core.runs.projection import RunState
+from backprop_core.runs.projection import TERMINAL, RunState
 from backprop_core.runs.store import RunFolder, RunInfo, RunSource, create_export, new_run_id
 from backprop_core.services import runs
-from backprop_core.services.export_sources import ExportSource, base_folder, find_source, why_not_alone
+from backprop_core.services.export_sources import (
+    ExportSource,
+    base_folder,
+    find_source,
+    training_facts,
+    why_not_alone,
+)
 from backprop_core.version import __version__
 from backprop_core.workspace import Workspace
 
@@ -31,6 +38,7 @@ DEFAULT_QUANTIZATION: Final = "q4_k_m"
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _STEM_LENGTH: Final = 80
+_REPEATABLE: Final = ("failed", "stopped", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,26 @@ def start(ws: Workspace, request: ExportRequest, *, face: RunSource, start_key: 
     return queue.submit(ws, first_state(folder), start_key=start_key)
 
 
+def again(ws: Workspace, prefix: str) -> RunState:
+    """Put an export job that failed or was ended back into the queue; what it has made is not made again.
+
+    Raises:
+        InputError: INPUT_RUN_NOT_FOUND, or the run is no export.
+        StateError: STATE_RUN_NOT_ACTIVE, it is not in a state that can be repeated.
+    """
+    state = runs.get_run(ws, prefix)
+    if state.kind != "export":
+        raise InputError("INPUT_VALIDATION_FAILED", f"Run {state.short_id} is no export.")
+    if state.status not in _REPEATABLE:
+        raise StateError(
+            "STATE_RUN_NOT_ACTIVE", f"Export {state.short_id} is {state.status}; there is nothing to repeat."
+        )
+    RunFolder(Path(state.folder)).clear_request()
+    ws.database.move(state.run_id, _REPEATABLE, "queued")
+    queue.ensure_scheduler(ws)
+    return runs.get_run(ws, state.run_id)
+
+
 def register_in_process(ws: Workspace, folder: RunFolder) -> None:
     """List a job that the calling program works on itself; called once its lock is held."""
     ws.database.insert(first_state(folder).model_copy(update={"status": "starting"}))
@@ -168,9 +196,9 @@ def register_in_process(ws: Workspace, folder: RunFolder) -> None:
 def list_finished(ws: Workspace, limit: int = 50) -> list[FinishedExport]:
     """Return the exports that still stand where they were made, newest first.
 
-    A job that failed in its last phase, with Ollama, has made its files too.
+    A job that ended in its last phase, with Ollama, has made its files too.
     """
-    ended = runs.list_runs(ws, statuses=("completed", "failed"), limit=20 * limit)
+    ended = runs.list_runs(ws, statuses=sorted(TERMINAL), limit=20 * limit)
     found = (finished(state) for state in ended if state.kind == "export")
     return [export for export in found if export is not None][:limit]
 
@@ -180,7 +208,7 @@ def finished(state: RunState) -> FinishedExport | None:
     spec = RunFolder(Path(state.folder)).export_spec()
     path = Path(spec.output)
     try:
-        report = files.read_json(path.with_name(f"{path.name}.export.json"))
+        report = files.read_json(report_path(path))
         is_ours = report["job_id"] == state.run_id and path.exists()
         if not is_ours:
             return None
@@ -205,6 +233,7 @@ def _spec(ws: Workspace, request: ExportRequest, face: RunSource) -> ExportSpec:
     target = _target(ws, request, name, face)
     _check_source(source, request.format)
     needed = needed_bytes(ws, source, request.format, request.quantization, name=name)
+    training = training_facts(ws, source)
     files.require_free(target.parent, needed + reserve_bytes(None), "The export")
     return ExportSpec(
         format=request.format,
@@ -215,6 +244,8 @@ def _spec(ws: Workspace, request: ExportRequest, face: RunSource) -> ExportSpec:
         quantization=request.quantization if request.format in QUANTIZED_FORMATS else None,
         ollama_name=request.ollama_name,
         run_id=source.run_id,
+        system=training.system,
+        trained_tokens=training.tokens,
     )
 
 
@@ -231,6 +262,8 @@ def _check_choices(request: ExportRequest) -> None:
             f"The quantization {request.quantization!r} is unknown.",
             hint=f"Choose one of {', '.join(QUANTIZATIONS)}.",
         )
+    if request.ollama_name is not None:
+        require_name(request.ollama_name)
     if request.ollama_name is not None and request.format not in QUANTIZED_FORMATS:
         raise InputError(
             "INPUT_VALIDATION_FAILED",
