@@ -44,6 +44,7 @@ def make_plan(spec: TrainSpec, facts: PlanFacts) -> Plan:
         peak_bytes=fit.forecast.peak_bytes if fit is not None else None,
         peak_error_bytes=fit.forecast.error_bytes if fit is not None else None,
         peak_source=fit.forecast.source if fit is not None else "known once the model's config is here",
+        comparable_bytes=fit.forecast.comparable_bytes if fit is not None else None,
         free_bytes=place.free_bytes,
         fits=fit.forecast.peak_bytes <= place.free_bytes if fit is not None else None,
         steps=length.steps,

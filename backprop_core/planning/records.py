@@ -185,6 +185,7 @@ class Plan:
         components: parts of the peak in drawing order; empty when the model's shape is unknown.
         peak_bytes, peak_error_bytes: forecast of device memory (VRAM on CUDA, resident on a CPU).
         peak_source: where the error bar comes from.
+        comparable_bytes: to be kept with the run and compared with its memory figure by `calibrate`.
         free_bytes: device memory that is free now.
         fits: whether the forecast lies within it; None when there is no forecast.
         tokens, supervised_tokens: over the whole run.
@@ -199,6 +200,7 @@ class Plan:
     peak_bytes: int | None
     peak_error_bytes: int | None
     peak_source: str
+    comparable_bytes: int | None
     free_bytes: int
     fits: bool | None
     steps: int

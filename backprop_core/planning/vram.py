@@ -6,24 +6,37 @@ It decides nothing; `fit` does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from backprop_core.planning.activations import activation_bytes, logit_bytes, workspace_bytes
+from backprop_core.planning.activations import (
+    activation_bytes,
+    layer_token_bytes,
+    logit_bytes,
+    workspace_bytes,
+)
 from backprop_core.planning.load import TrainingLoad
 from backprop_core.planning.records import Calibration, MemoryPart
 from backprop_core.units import GIB
 
 # Resident memory of a worker that has imported the training libraries, before any weight.
-CPU_LIBRARIES_BYTES: Final = 560_000_000
+CPU_LIBRARIES_BYTES: Final = 620_000_000
 # Driver context and kernels of a CUDA process, outside of PyTorch's own counters.
 CUDA_CONTEXT_BYTES: Final = int(0.6 * GIB)
-# Share of the short-lived memory that allocators lose to fragmentation.
-_FRAGMENTATION: Final = {"cuda": 0.05, "cpu": 0.10}
+# Share of its buffers that PyTorch's CUDA allocator loses to fragmentation.
+_CUDA_LOST: Final = 0.05
+# What a processor's heap loses, as a share of the activations of all layers, recomputed or not: the
+# holes between aligned buffers are too small for the next layer's. Measured with glibc 2.36.
+_CPU_LOST: Final = 0.5
 
 # Relative half width of the error bar until runs on this device narrow it.
 _UNMEASURED_ERROR: Final = {"cuda": 0.15, "cpu": 0.25}
 _INEXACT_SHAPE_ERROR: Final = 0.30
+_LEAST_ERROR: Final = 0.03
+
+# Parts that measured runs correct; weights, adapter and optimizer are known to the byte.
+_UNCERTAIN: Final = frozenset({"activations", "logits", "spare"})
+_LEAST_FACTOR: Final = 0.2
 
 _OPTIMIZER_BYTES: Final = {"adamw_torch": 8.0, "adamw_8bit": 2.06, "paged_adamw_8bit": 2.06}
 # nf4 with double quantization: half a byte, and per block of 64 one byte and 4/256 of an fp32.
@@ -33,12 +46,18 @@ _INT8_BYTES: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The peak with its parts and its error bar."""
+    """The peak with its parts and its error bar.
+
+    Attributes:
+        comparable_bytes: what the run's own memory figure would be if sizes alone decided: without
+            correction by earlier runs, and on CUDA without the context, which PyTorch does not count.
+    """
 
     parts: tuple[MemoryPart, ...]
     peak_bytes: int
     error_bytes: int
     source: str
+    comparable_bytes: int
 
 
 def forecast(load: TrainingLoad, calibration: Calibration | None = None) -> Forecast:
@@ -48,22 +67,24 @@ def forecast(load: TrainingLoad, calibration: Calibration | None = None) -> Fore
         load: what is to be held.
         calibration: measured against forecast peaks of this device; None when no run was measured.
     """
-    learning = _learning_parts(load)
-    activations = round(activation_bytes(load) * _correction(calibration))
-    logits = logit_bytes(load)
-    workspace = workspace_bytes(load)
+    activations, logits = activation_bytes(load), logit_bytes(load)
     parts = (
         MemoryPart("weights", _weights_label(load), base_weight_bytes(load), "frozen"),
-        *learning,
+        *_learning_parts(load),
         MemoryPart("activations", "Activations", activations, "activations"),
         MemoryPart("logits", "Logits", logits, "activations"),
-        MemoryPart("workspace", "Workspace", workspace, "spare"),
+        MemoryPart("workspace", "Workspace", workspace_bytes(load), "spare"),
         _spare(load, activations + logits),
     )
+    comparable = sum(part.bytes for part in parts)
+    if load.device == "cuda":
+        comparable -= CUDA_CONTEXT_BYTES
+    if calibration is not None:
+        parts = _corrected(parts, round((calibration.ratio - 1) * comparable))
     shown = tuple(part for part in parts if part.bytes > 0)
     peak = sum(part.bytes for part in shown)
     share, source = _error(load, calibration)
-    return Forecast(shown, peak, round(peak * share), source)
+    return Forecast(shown, peak, round(peak * share), source, comparable)
 
 
 def base_weight_bytes(load: TrainingLoad) -> int:
@@ -81,7 +102,7 @@ def calibrate(pairs: Sequence[tuple[int, int]]) -> Calibration | None:
     """Return how forecasts compared with reality; None without a pair.
 
     Args:
-        pairs: forecast and measured peak of finished runs on one device, in bytes.
+        pairs: `Forecast.comparable_bytes` and measured peak of finished runs on one device.
     """
     ratios = [measured / planned for planned, measured in pairs if planned > 0 and measured > 0]
     if not ratios:
@@ -109,24 +130,35 @@ def _learning_parts(load: TrainingLoad) -> tuple[MemoryPart, ...]:
 
 
 def _spare(load: TrainingLoad, short_lived: int) -> MemoryPart:
-    lost = round(short_lived * _FRAGMENTATION[load.device])
     if load.device == "cuda":
+        lost = round(short_lived * _CUDA_LOST)
         return MemoryPart("spare", "CUDA and spare", CUDA_CONTEXT_BYTES + lost, "spare")
+    lost = round(load.tokens * load.shape.layers * layer_token_bytes(load) * _CPU_LOST)
     return MemoryPart("spare", "Libraries and spare", CPU_LIBRARIES_BYTES + lost, "spare")
 
 
-def _correction(calibration: Calibration | None) -> float:
-    return 1.0 if calibration is None else calibration.ratio
+def _corrected(parts: tuple[MemoryPart, ...], difference: int) -> tuple[MemoryPart, ...]:
+    """Return the parts with `difference` given to those whose size is not known exactly."""
+    uncertain = sum(part.bytes for part in parts if part.name in _UNCERTAIN)
+    factor = max(_LEAST_FACTOR, 1 + difference / uncertain)
+    return tuple(
+        replace(part, bytes=round(part.bytes * factor)) if part.name in _UNCERTAIN else part for part in parts
+    )
 
 
 def _error(load: TrainingLoad, calibration: Calibration | None) -> tuple[float, str]:
+    """Return the error bar as a share of the peak, and where it comes from."""
+    shape = load.shape
+    is_guess = not shape.is_exact or shape.recurrent_channels > 0
+    unmeasured = _INEXACT_SHAPE_ERROR if is_guess else _UNMEASURED_ERROR[load.device]
     if calibration is not None:
         runs = f"{calibration.runs} run" + ("s" if calibration.runs != 1 else "")
         place = "card" if load.device == "cuda" else "machine"
-        return max(0.03, calibration.spread), f"from {runs} on this {place}"
-    if not load.shape.is_exact:
-        return _INEXACT_SHAPE_ERROR, "from a similar model family, not measured here"
-    return _UNMEASURED_ERROR[load.device], "not measured on this machine yet"
+        share = max(_LEAST_ERROR, calibration.spread, unmeasured / (calibration.runs + 1))
+        return share, f"from {runs} on this {place}"
+    if is_guess:
+        return unmeasured, "from a similar model family, not measured here"
+    return unmeasured, f"not measured on this {'card' if load.device == 'cuda' else 'machine'} yet"
 
 
 def _weights_label(load: TrainingLoad) -> str:

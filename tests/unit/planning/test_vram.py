@@ -143,11 +143,34 @@ def test_an_unmeasured_device_has_a_wide_error_bar_that_says_so():
     assert result.source == "not measured on this machine yet"
 
 
-def test_measured_runs_move_the_forecast_and_narrow_the_bar():
-    result = forecast(LOAD, Calibration(runs=6, ratio=1.5, spread=0.04))
-    assert result.peak_bytes > forecast(LOAD).peak_bytes
+def test_measured_runs_correct_the_forecast_and_narrow_the_bar():
+    raw = forecast(LOAD)
+    result = forecast(LOAD, Calibration(runs=9, ratio=1.2, spread=0.04))
+    assert result.peak_bytes == pytest.approx(1.2 * raw.peak_bytes, abs=5)
     assert result.error_bytes == round(0.04 * result.peak_bytes)
-    assert result.source == "from 6 runs on this machine"
+    assert result.source == "from 9 runs on this machine"
+
+
+def test_one_measured_run_halves_the_bar_at_most():
+    result = forecast(LOAD, Calibration(runs=1, ratio=1.0, spread=0.0))
+    assert result.error_bytes == round(0.125 * result.peak_bytes)
+    assert result.source == "from 1 run on this machine"
+
+
+def test_parts_that_are_known_exactly_are_not_corrected():
+    by_name = {part.name: part.bytes for part in forecast(LOAD, Calibration(9, 1.2, 0.04)).parts}
+    assert {name: by_name[name] for name in ("weights", "adapter", "gradients", "optimizer")} == {
+        name: _parts(LOAD)[name] for name in ("weights", "adapter", "gradients", "optimizer")
+    }
+
+
+def test_the_figure_to_compare_with_a_run_is_not_corrected():
+    assert forecast(LOAD, Calibration(9, 1.2, 0.04)).comparable_bytes == forecast(LOAD).peak_bytes
+
+
+def test_a_card_does_not_count_its_context():
+    result = forecast(CARD)
+    assert result.peak_bytes - result.comparable_bytes == int(0.6 * 2**30)
 
 
 def test_calibration_is_the_mean_of_measured_by_forecast():
