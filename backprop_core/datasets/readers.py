@@ -109,6 +109,14 @@ def _read_as(suffix: str, chunks: Iterator[bytes], limits: Limits, shown: str) -
     return reader(chunks, limits)
 
 
+def _read_lines(chunks: Iterable[bytes], limits: Limits) -> Iterator[Batch]:
+    """Read JSON lines; an array under their name is read as what it is."""
+    source = iter(chunks)
+    first = next(source, b"")
+    reader = read_json_array if first.lstrip().startswith(b"[") else read_jsonl
+    return reader(_again(first, source), limits)
+
+
 def _read_json(chunks: Iterable[bytes], limits: Limits) -> Iterator[Batch]:
     """Read a `.json` file: an array, JSON lines under another name, or one object around an array."""
     source = iter(chunks)
@@ -144,6 +152,8 @@ def _read_wrapped(chunks: Iterable[bytes], limits: Limits) -> Iterator[Batch]:
             )
     inner = _inner_array(whole)
     if inner is None:
+        if any(_is_json(line) for line in whole.split(b"\n", 2)[1:2]):
+            return read_jsonl([whole], limits)
         if not _is_json(whole):
             raise InputError(
                 "INPUT_DATASET_PARSE_FAILED",
@@ -199,8 +209,8 @@ _ROW_FIELDS: Final = frozenset(
     }
 )
 _BY_SUFFIX: Final[dict[str, ChunkReader]] = {
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
+    ".jsonl": _read_lines,
+    ".ndjson": _read_lines,
     ".json": _read_json,
     ".csv": read_csv,
     ".tsv": read_csv,

@@ -18,7 +18,7 @@ from backprop_core.datasets.duplicates import DuplicateFinder, DuplicateFindings
 from backprop_core.datasets.leaks import LeakFinder, LeakFindings
 from backprop_core.datasets.report import DatasetSummary, summarize
 from backprop_core.datasets.rows import Conversation
-from backprop_core.datasets.scan import Observer, ScanChoices, scan_file
+from backprop_core.datasets.scan import Observer, Scan, ScanChoices, scan_file
 from backprop_core.datasets.secret_rows import SecretFinder, SecretFindings
 from backprop_core.datasets.source import DEFAULT_LIMITS, Limits
 from backprop_core.datasets.texts import answer_text, digest, words_of
@@ -116,39 +116,53 @@ def review(
         InputError: INPUT_DATASET_INVALID, no row is usable or no token would carry loss; and
             everything that `RowReader.batches` raises, for either file.
     """
-    duplicates = DuplicateFinder(near=near)
-    secrets = SecretFinder()
-    answers = _Answers()
-    leaks = LeakFinder(heldout, near=near, mapping=mapping, limits=limits) if heldout is not None else None
-    observers: list[Observer] = [duplicates, secrets, answers]
-    if leaks is not None:
-        observers.append(leaks)
+    watchers = _Watchers(DuplicateFinder(near=near), SecretFinder(), _Answers())
+    if heldout is not None:
+        watchers.leaks = LeakFinder(heldout, near=near, mapping=mapping, limits=limits)
     choices = ScanChoices(max_seq_length, limit, train_on_responses, mapping, limits)
-    scan = scan_file(path, tokenizer, choices, observers)
+    scan = scan_file(path, tokenizer, choices, watchers.all())
+    return _concluded(path, tokenizer, choices, scan, watchers)
+
+
+@dataclass(slots=True)
+class _Watchers:
+    duplicates: DuplicateFinder
+    secrets: SecretFinder
+    answers: _Answers
+    leaks: LeakFinder | None = None
+
+    def all(self) -> list[Observer]:
+        always: list[Observer] = [self.duplicates, self.secrets, self.answers]
+        return always if self.leaks is None else [*always, self.leaks]
+
+
+def _concluded(
+    path: Path, tokenizer: ChatTokenizer, choices: ScanChoices, scan: Scan, watchers: _Watchers
+) -> DataReview:
     summary = summarize(path, scan)
-    found_duplicates, found_secrets = duplicates.findings(), secrets.findings()
-    found_leaks = leaks.findings() if leaks is not None else None
-    share = answers.commonest_share()
+    duplicates, secrets = watchers.duplicates.findings(), watchers.secrets.findings()
+    leaks = watchers.leaks.findings() if watchers.leaks is not None else None
+    share = watchers.answers.commonest_share()
     verdict = judge(
         summary,
-        found_duplicates,
-        found_leaks,
-        found_secrets,
+        duplicates,
+        leaks,
+        secrets,
         commonest_answer_share=share,
-        train_on_responses=train_on_responses,
+        train_on_responses=choices.train_on_responses,
         template_origin=tokenizer.template_origin,
         has_end_of_turn=bool(tokenizer.shape.end),
     )
     return DataReview(
         file=path.name,
-        max_seq_length=max_seq_length,
+        max_seq_length=choices.max_seq_length,
         template_origin=tokenizer.template_origin,
         end_of_turn=tokenizer.shape.end,
         summary=summary,
         histogram=histogram(scan.tokens.lengths),
-        duplicates=found_duplicates,
-        leaks=found_leaks,
-        secrets=found_secrets,
+        duplicates=duplicates,
+        leaks=leaks,
+        secrets=secrets,
         commonest_answer_share=share,
         verdict=verdict,
     )
