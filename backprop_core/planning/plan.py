@@ -74,6 +74,11 @@ def effective_spec(spec: TrainSpec, plan: Plan) -> TrainSpec:
     return TrainSpec.model_validate({**spec.model_dump(), **dataclasses.asdict(plan.choices)})
 
 
+def device_name(spec: TrainSpec, machine: MachineFacts) -> str:
+    """Return the name of the device that `spec` takes on `machine`, as `Plan.device_name` has it."""
+    return _place(spec, machine).name
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """The device as the plan shows it."""

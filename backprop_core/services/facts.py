@@ -21,6 +21,7 @@ from backprop_core.hub.model_folder import read_config
 from backprop_core.hub.names import understand
 from backprop_core.planning.model_shape import ModelShape
 from backprop_core.planning.records import DataFacts, MeasuredSpeed, ModelFacts, PlanFacts
+from backprop_core.services.calibration import calibration, finished_runs
 from backprop_core.services.data_files import data_facts
 from backprop_core.services.system import machine_facts
 from backprop_core.workspace import Workspace
@@ -68,13 +69,19 @@ def gather_facts(ws: Workspace, spec: TrainSpec, memo: Memo) -> tuple[PlanFacts,
     except BackpropagateError as error:
         problems.append(problem_at("dataset", error))
     disk = _disk(Path(spec.output_dir))
+    machine = machine_facts(memo)
+    finished = finished_runs(ws)
     facts = PlanFacts(
-        machine=machine_facts(memo),
+        machine=machine,
         model=model,
         data=data,
         disk_free_bytes=disk[0],
         disk_total_bytes=disk[1],
         speed=_measured_speed(ws, spec),
+        calibration=memo.get(
+            ("calibration", spec.device, tuple(state.run_id for state in finished)),
+            lambda: calibration(finished, spec, machine),
+        ),
     )
     return facts, problems
 

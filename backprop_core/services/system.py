@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 from backprop_core import platform
 from backprop_core.files import free_bytes
 from backprop_core.planning.records import GpuFacts, MachineFacts, System
-from backprop_core.telemetry.gpu import GpuInfo, GpuReader
+from backprop_core.telemetry.gpu import GpuInfo, GpuReader, gpu_info
 from backprop_core.telemetry.host import HostReader, cpu_has_bf16
 from backprop_core.telemetry.torch_probe import TorchFacts, find_torch, system_has_nvidia_device, torch_facts
 from backprop_core.version import __version__
@@ -76,9 +76,8 @@ class SystemInfo:
 
 def look_at_card() -> Card:
     """Ask driver and installed packages about a card; torch is not imported."""
-    reader = GpuReader()
-    gpu = reader.info()
-    facts = torch_facts(find_torch(), gpu, reader.problem, has_nvidia_device=system_has_nvidia_device())
+    gpu, problem = gpu_info(GpuReader())
+    facts = torch_facts(find_torch(), gpu, problem, has_nvidia_device=system_has_nvidia_device())
     return Card(gpu, facts)
 
 
@@ -87,7 +86,7 @@ def machine_facts(memo: Remembers) -> MachineFacts:
     card: Card = memo.get("card", look_at_card)
     host = HostReader().read()
     gpu = None
-    if card.torch.can_use_cuda and (now := GpuReader().info()) is not None:
+    if card.torch.can_use_cuda and (now := gpu_info(GpuReader())[0]) is not None:
         gpu = GpuFacts(now.name, now.memory_free_bytes, now.memory_total_bytes, has_bf16=now.has_bf16)
     return MachineFacts(
         system=_system(),

@@ -39,6 +39,7 @@ from backprop_core.runs.store import (
     create_run,
     new_run_id,
 )
+from backprop_core.services.calibration import forecast_record
 from backprop_core.services.data_files import check_readable
 from backprop_core.services.facts import Memo, gather_facts, problem_at
 from backprop_core.version import __version__
@@ -247,5 +248,4 @@ def _create(
         publish_to=None if is_page else str(output / PUBLISHED_ADAPTER),
         history_dir=None if is_page else str(output),
     )
-    forecast = {"peak_bytes": plan.peak_bytes, "time_s": plan.time_s, "disk_bytes": plan.disk_bytes}
-    return create_run(output / "runs", resolved, info, forecast)
+    return create_run(output / "runs", resolved, info, forecast_record(plan))

@@ -1,0 +1,51 @@
+"""What finished runs on this machine teach the planner about its memory forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from backprop_core import files
+from backprop_core.config.specs import TrainSpec
+from backprop_core.planning.plan import device_name
+from backprop_core.planning.records import Calibration, MachineFacts, Plan
+from backprop_core.planning.vram import calibrate
+from backprop_core.runs.projection import RunState
+from backprop_core.runs.store import RunFolder
+from backprop_core.workspace import Workspace
+
+_RUNS: Final = 20
+
+
+def forecast_record(plan: Plan) -> dict[str, Any]:
+    """Return what is kept beside a run's spec for the comparison with reality."""
+    return {
+        "peak_bytes": plan.peak_bytes,
+        "comparable_bytes": plan.comparable_bytes,
+        "device_name": plan.device_name,
+        "time_s": plan.time_s,
+        "disk_bytes": plan.disk_bytes,
+    }
+
+
+def finished_runs(ws: Workspace) -> list[RunState]:
+    """Return the newest completed training runs."""
+    rows = ws.database.list(statuses=("completed",), limit=_RUNS)
+    return [row.state for row in rows if row.state.kind == "train"]
+
+
+def calibration(finished: Sequence[RunState], spec: TrainSpec, machine: MachineFacts) -> Calibration | None:
+    """Return how forecasts compared with the peaks of `finished` on the device that `spec` takes."""
+    name = device_name(spec, machine)
+    return calibrate([pair for state in finished if (pair := _pair(state, name)) is not None])
+
+
+def _pair(state: RunState, name: str) -> tuple[int, int] | None:
+    """Return forecast and measured peak of a run; None when it ran elsewhere or its folder is gone."""
+    try:
+        plan = files.read_json(RunFolder(Path(state.folder)).spec_path)["plan"]
+        planned, place = int(plan["comparable_bytes"]), plan["device_name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (planned, state.memory_bytes) if place == name and state.memory_bytes else None
