@@ -1,6 +1,6 @@
 """Turns the follower's picture of one run into frames for a page: first everything, then only what is new.
 
-One feed belongs to one loop of one tab. Frames come at most every 150 ms, however fast the worker writes,
+One feed belongs to one loop of one tab. Frames come at most every 100 ms, however fast the worker writes,
 and carry a few points twice, so that a render that is skipped in the browser loses none.
 """
 
@@ -16,7 +16,7 @@ from backprop_core.events.types import Event
 from backprop_core.jobs.follower import Follower
 from backprop_core.runs.projection import RunState
 
-FRAME_S: Final = 0.15
+FRAME_S: Final = 0.1
 _OVERLAP: Final = 3
 
 

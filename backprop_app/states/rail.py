@@ -43,8 +43,10 @@ class RailState(rx.State):
             frame = await feed.next() if feed else None
             async with self:
                 self._show(runtime, frame)
-            await asyncio.sleep(FRAME_S)
-            await runtime.follower.wait_for_change(_until_next_second())
+            if frame is None:
+                await runtime.follower.wait_for_change(_until_next_second())
+            else:
+                await asyncio.sleep(FRAME_S)
 
     def _show(self, runtime: Runtime, frame: Frame | None) -> None:
         overview = runtime.follower.overview

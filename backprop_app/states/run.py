@@ -117,12 +117,13 @@ class RunState(rx.State):
             self.settings = setting_items(detail.spec, detail.origins)
         while True:
             frame = await feed.next()
-            if frame is not None:
-                lines = await _log_lines(runtime, frame)
-                async with self:
-                    self._show(runtime, frame, lines)
+            if frame is None:
+                await runtime.follower.wait_for_change(1.0)
+                continue
+            lines = await _log_lines(runtime, frame)
+            async with self:
+                self._show(runtime, frame, lines)
             await asyncio.sleep(FRAME_S)
-            await runtime.follower.wait_for_change(1.0)
 
     def _forget(self, prefix: str) -> None:
         """Clear what belongs to another run."""
