@@ -22,14 +22,23 @@ if TYPE_CHECKING:
         StateError,
     )
     from backpropagate.callback import TrainingCallback
+    from backpropagate.exporting import (
+        export_gguf,
+        export_lora,
+        export_merged,
+        list_ollama_models,
+        register_with_ollama,
+        remove_ollama_model,
+    )
     from backpropagate.installation import get_settings
-    from backpropagate.results import RunResult
+    from backpropagate.results import ExportResult, RunResult
     from backpropagate.trainer import Trainer
 
 __all__ = [
     "BackpropagateError",
     "ConfigError",
     "DependencyError",
+    "ExportResult",
     "InputError",
     "InternalError",
     "RunError",
@@ -39,13 +48,26 @@ __all__ = [
     "Trainer",
     "TrainingCallback",
     "__version__",
+    "export_gguf",
+    "export_lora",
+    "export_merged",
     "get_settings",
+    "list_ollama_models",
+    "register_with_ollama",
+    "remove_ollama_model",
 ]
 
 _HOMES: Final = {
     "Trainer": "backpropagate.trainer",
     "TrainingCallback": "backpropagate.callback",
     "RunResult": "backpropagate.results",
+    "ExportResult": "backpropagate.results",
+    "export_gguf": "backpropagate.exporting",
+    "export_lora": "backpropagate.exporting",
+    "export_merged": "backpropagate.exporting",
+    "list_ollama_models": "backpropagate.exporting",
+    "register_with_ollama": "backpropagate.exporting",
+    "remove_ollama_model": "backpropagate.exporting",
     "get_settings": "backpropagate.installation",
     "Settings": "backprop_core.config.settings",
     "BackpropagateError": "backprop_core.errors",

@@ -15,7 +15,10 @@ _PHASES: Final[dict[str, str]] = {
     "tokenizing": "reading the data",
     "training": "training",
     "saving": "saving",
+    "exporting": "writing",
+    "registering": "handing to Ollama",
 }
+_IN_BYTES: Final = frozenset({"downloading", "exporting", "registering"})
 
 
 def step_line(state: RunState) -> str:
@@ -38,7 +41,7 @@ def phase_line(phase: str, detail: str = "", done: float | None = None, total: f
     text = _PHASES.get(phase, phase)
     if detail:
         text += f": {detail}"
-    if done is not None and phase == "downloading":
+    if done is not None and phase in _IN_BYTES:
         text += f", {units.file_size(done)}" + (f" of {units.file_size(total)}" if total else "")
     elif done is not None and total:
         text += f", {done / total:.0%}"
@@ -76,7 +79,8 @@ def _turning_point(body: ev.Body) -> str | None:
 
 def end_line(state: RunState) -> str:
     """Return how the run ended: "completed: 100 steps, loss 2.104 to 0.873, 3 m 5 s"."""
-    text = f"{state.status}: {units.count(state.step)} steps"
+    text = f"{state.status}: "
+    text += state.name if state.kind == "export" else f"{units.count(state.step)} steps"
     if state.loss is not None and state.first_loss is not None:
         text += f", loss {units.loss(state.first_loss)} to {units.loss(state.loss)}"
     return f"{text}, {units.duration(state.seconds)}" if state.seconds else text

@@ -48,3 +48,22 @@ class RunResult:
             adapter_path=folder / state.artifact if state.artifact else None,
             folder=folder,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """A finished export.
+
+    Attributes:
+        path: the file, or the folder of the formats that are one.
+        size_bytes: of everything in it.
+        seconds: how long it took.
+        proof: the ship proof; None when none was made.
+        warnings: what the user should know, as sentences.
+    """
+
+    path: Path
+    size_bytes: int
+    seconds: float
+    proof: None = None
+    warnings: tuple[str, ...] = ()

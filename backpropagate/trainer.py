@@ -24,13 +24,15 @@ from backprop_core.events.types import Event
 from backprop_core.runs.index import first_state
 from backprop_core.services import runs as run_service
 from backprop_core.services import training as training_service
+from backprop_core.services.exports import ExportRequest
 from backprop_core.services.opening import open_workspace
 from backprop_core.services.training import StartedRun
 from backprop_core.workspace import Workspace
 from backpropagate import rows
 from backpropagate.callback import TrainingCallback
+from backpropagate.exporting import export_here
 from backpropagate.inprocess import Hooks, Narrator, ObservedJournal, graceful_interrupt, say, stop_request
-from backpropagate.results import RunResult
+from backpropagate.results import ExportResult, RunResult
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -143,15 +145,49 @@ class Trainer:
             StateError: STATE_RUN_NOT_ACTIVE when nothing was trained yet.
             InputError: INPUT_OUTPUT_DIR_NOT_OURS when `path` holds files.
         """
+        _, adapter = self._trained()
+        target = Path(path).expanduser()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError("INPUT_OUTPUT_DIR_NOT_OURS", f"{target} exists already and holds files.")
+        shutil.copytree(adapter, target, dirs_exist_ok=True)
+        return target
+
+    def export(
+        self,
+        format: Literal["gguf", "lora", "merged", "ollama-adapter"] = "gguf",
+        quantization: str = "q4_k_m",
+        output_dir: str | Path | None = None,
+        ollama_name: str | None = None,
+    ) -> ExportResult:
+        """Export what was trained last and return what was made.
+
+        Args:
+            format: `gguf` is one file for llama.cpp and Ollama, `lora` the adapter, `merged` a safetensors
+                model, `ollama-adapter` base and adapter as two GGUF files.
+            quantization: the GGUF type.
+            output_dir: folder that receives the export; `<output_dir of the trainer>/exports/<format>`.
+            ollama_name: register the result with Ollama under this name.
+
+        Raises:
+            StateError: STATE_RUN_NOT_ACTIVE when nothing was trained yet.
+            BackpropagateError: what stands in the way, or why it failed; no half file is left.
+        """
+        run_id, _ = self._trained()
+        folder = Path(output_dir or Path(self._spec.output_dir) / "exports" / format)
+        request = ExportRequest(run_id, format, quantization, folder=folder, ollama_name=ollama_name)
+        return export_here(request)
+
+    def _trained(self) -> tuple[str, Path]:
+        """Return id and adapter of the newest run.
+
+        Raises:
+            StateError: STATE_RUN_NOT_ACTIVE when it has none.
+        """
         if self._newest is None or self._newest.adapter_path is None:
             raise StateError(
                 "STATE_RUN_NOT_ACTIVE", "This trainer has no adapter yet.", hint="Call train first."
             )
-        target = Path(path).expanduser()
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise InputError("INPUT_OUTPUT_DIR_NOT_OURS", f"{target} exists already and holds files.")
-        shutil.copytree(self._newest.adapter_path, target, dirs_exist_ok=True)
-        return target
+        return self._newest.run_id, self._newest.adapter_path
 
     def _resolve(self, named: dict[str, Any] | None = None) -> Resolved:
         home = load_settings()[0].home

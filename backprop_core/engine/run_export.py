@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backprop_core import files
 from backprop_core.config.exports import ExportSpec
-from backprop_core.engine.context import RunContext
+from backprop_core.engine.context import PhaseReporter, RunContext
 from backprop_core.engine.export_formats import Made, Work, write_format
 from backprop_core.engine.export_place import ExportPlace
 from backprop_core.engine.outcome import Outcome
@@ -61,13 +61,14 @@ def _parts(context: RunContext, spec: ExportSpec) -> tuple[Path, Path | None]:
         return source, None
     if spec.format == "lora":
         return source, source
-    reporter = context.phase("downloading", spec.base_model)
-    base = resolve_model(
-        spec.base_model,
-        cache_dir=context.cache_dir,
-        progress=lambda done, total, _: reporter.progress(done, total),
-    )
-    return base.path, source
+    reporter: PhaseReporter | None = None
+
+    def progress(done: int, total: int | None, phase: str) -> None:
+        nonlocal reporter
+        reporter = reporter or context.phase("downloading", spec.base_model or "")
+        reporter.progress(done, total)
+
+    return resolve_model(spec.base_model, cache_dir=context.cache_dir, progress=progress).path, source
 
 
 def _register(context: RunContext, name: str, output: Path) -> None:

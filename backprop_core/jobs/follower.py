@@ -18,7 +18,7 @@ from typing import Final
 from backprop_core.events.journal import JournalReader
 from backprop_core.events.types import Event, Metrics, TelemetrySampled
 from backprop_core.jobs import queue
-from backprop_core.runs.projection import ACTIVE, RunState, apply
+from backprop_core.runs.projection import ACTIVE, TERMINAL, RunState, apply
 from backprop_core.runs.series import MAX_POINTS, Point, point_of, thin
 from backprop_core.runs.store import RunFolder
 from backprop_core.workspace import Workspace
@@ -36,8 +36,8 @@ class Overview:
     Attributes:
         active: the run that works, if any.
         queued: how many wait.
-        last: the newest run that has ended.
-        total: runs in the index.
+        last: the newest training run that has ended.
+        total: training runs in the index.
     """
 
     active: RunState | None = None
@@ -194,12 +194,14 @@ class Follower:
         waiting = [state for state in states if state.status == "queued"]
         if waiting and not active:
             queue.ensure_scheduler(self._ws)
-        ended = self._ws.database.list(statuses=("completed", "stopped", "failed", "interrupted"), limit=1)
+        ended = self._ws.database.list(statuses=sorted(TERMINAL), kind="train", limit=1)
+        # A training run comes before an export that works beside it.
+        shown = sorted(active, key=lambda state: state.kind == "export")
         overview = Overview(
-            active=active[0] if active else None,
+            active=shown[0] if shown else None,
             queued=len(waiting),
             last=ended[0].state if ended else None,
-            total=self._ws.database.count(),
+            total=self._ws.database.count(kind="train"),
         )
         return [*active, *waiting], overview
 

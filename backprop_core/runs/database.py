@@ -17,6 +17,7 @@ from typing import Final
 from backprop_core.errors import InputError, StateError
 from backprop_core.platform import private_umask
 from backprop_core.runs.projection import RunState, Status
+from backprop_core.runs.store import RunKind
 
 SCHEMA_VERSION: Final = 1
 
@@ -162,15 +163,22 @@ class Database:
         return _row(rows[0])
 
     def list(
-        self, *, statuses: Sequence[Status] = (), search: str = "", limit: int = 50, offset: int = 0
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        search: str = "",
+        kind: RunKind | None = None,
+        limit: int = 50,
+        offset: int = 0,
     ) -> list[Row]:
         """Return runs, newest first.
 
         Args:
             statuses: only these; all when empty.
             search: only runs with this text in name, model, data or id.
+            kind: only training runs or only exports.
         """
-        clauses, values = _filter(statuses, search)
+        clauses, values = _filter(statuses, search, kind)
         with self._lock:
             rows = self._connection.execute(
                 f"SELECT state, offset FROM runs {clauses} ORDER BY created_at DESC, run_id LIMIT ? OFFSET ?",  # noqa: S608
@@ -178,9 +186,9 @@ class Database:
             ).fetchall()
         return [_row(row) for row in rows]
 
-    def count(self, *, statuses: Sequence[Status] = (), search: str = "") -> int:
+    def count(self, *, statuses: Sequence[Status] = (), search: str = "", kind: RunKind | None = None) -> int:
         """Return how many runs `list` would find without a limit."""
-        clauses, values = _filter(statuses, search)
+        clauses, values = _filter(statuses, search, kind)
         with self._lock:
             return int(self._connection.execute(f"SELECT COUNT(*) FROM runs {clauses}", values).fetchone()[0])  # noqa: S608
 
@@ -248,7 +256,7 @@ def _search_text(state: RunState) -> str:
     return " ".join((state.run_id, state.name, state.model, state.dataset)).lower()
 
 
-def _filter(statuses: Sequence[Status], search: str) -> tuple[str, list[str]]:
+def _filter(statuses: Sequence[Status], search: str, kind: RunKind | None) -> tuple[str, list[str]]:
     clauses: list[str] = []
     values: list[str] = []
     if statuses:
@@ -257,4 +265,7 @@ def _filter(statuses: Sequence[Status], search: str) -> tuple[str, list[str]]:
     if search.strip():
         clauses.append("INSTR(search, ?) > 0")
         values.append(search.strip().lower())
+    if kind is not None:
+        clauses.append("json_extract(state, '$.kind') = ?")
+        values.append(kind)
     return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), values

@@ -67,7 +67,7 @@ def find_source(ws: Workspace, wanted: str, *, face: RunSource) -> ExportSource:
 def list_sources(ws: Workspace, limit: int = 50) -> list[RunState]:
     """Return the runs that have an adapter to export, newest first."""
     ended = runs.list_runs(ws, statuses=("completed", "stopped"), limit=4 * limit)
-    found = [state for state in ended if state.kind == "train" and _adapter_of(state).is_dir()]
+    found = [state for state in ended if _adapter_of(state).is_dir()]
     return found[:limit]
 
 

@@ -5,6 +5,7 @@ Everything that can be wrong is found here, with a code, before anything is crea
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ DEFAULT_QUANTIZATION: Final = "q4_k_m"
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _STEM_LENGTH: Final = 80
+_OLLAMA_NAME_LENGTH: Final = 60
 _REPEATABLE: Final = ("failed", "stopped", "interrupted")
 
 
@@ -47,7 +49,8 @@ class ExportRequest:
 
     Attributes:
         source: a run id or its prefix, an adapter folder, or a model folder.
-        output: the final file or folder; derived from format and name when None.
+        output: the final file or folder; for `gguf` also a folder that receives the file.
+        folder: receives the export under a derived name when `output` is None; `<exports>/<format>` by default.
         name: of the model, for the file and inside it; that of the source when None.
         ollama_name: register the export with Ollama afterwards.
     """
@@ -56,6 +59,7 @@ class ExportRequest:
     format: ExportFormat = "gguf"
     quantization: str = DEFAULT_QUANTIZATION
     output: Path | None = None
+    folder: Path | None = None
     name: str | None = None
     ollama_name: str | None = None
 
@@ -75,6 +79,18 @@ class FinishedExport:
     seconds: float
     ended_at: str
     is_registered: bool
+
+    def as_json(self) -> dict[str, object]:
+        """Return the export as plain values."""
+        return {
+            "run_id": self.job_id,
+            "path": str(self.path),
+            "size_bytes": self.size_bytes,
+            "seconds": self.seconds,
+            "ended_at": self.ended_at,
+            "is_registered": self.is_registered,
+            "spec": self.spec.model_dump(),
+        }
 
 
 def forecast(
@@ -112,13 +128,12 @@ def needed_bytes(
     return size + (files.size_of_tree(source.folder) if format == "ollama-adapter" else 0)
 
 
-def target_of(root: Path, name: str, format: ExportFormat, quantization: str) -> Path:
-    """Return where an export goes when the user names no place: `<root>/<format>/<name>`."""
+def file_name(name: str, format: ExportFormat, quantization: str) -> str:
+    """Return what the file or folder of an export is called: `my-model-q4_k_m.gguf`, `my-model`."""
     stem = _UNSAFE.sub("-", name).strip("-.")[:_STEM_LENGTH] or "model"
     if format not in QUANTIZED_FORMATS:
-        return root / format / stem
-    suffix = ".gguf" if format == "gguf" else ""
-    return root / format / f"{stem}-{quantization}{suffix}"
+        return stem
+    return f"{stem}-{quantization}" + (".gguf" if format == "gguf" else "")
 
 
 def exports_root(ws: Workspace, face: RunSource) -> Path:
@@ -126,6 +141,21 @@ def exports_root(ws: Workspace, face: RunSource) -> Path:
     folder.
     """
     return ws.settings.sandbox_root / "exports" if face == "page" else Path("output/exports").absolute()
+
+
+def with_ollama_name(ws: Workspace, request: ExportRequest, *, face: RunSource) -> ExportRequest:
+    """Return a request that registers with Ollama under a name made from that of the model.
+
+    Raises:
+        InputError: the source cannot be found.
+    """
+    name = request.name or find_source(ws, request.source, face=face).name
+    return dataclasses.replace(request, ollama_name=ollama_name_of(name))
+
+
+def ollama_name_of(name: str) -> str:
+    """Return a name that Ollama takes, made from any name."""
+    return _UNSAFE.sub("-", name).strip("-._")[:_OLLAMA_NAME_LENGTH].lower().strip("-._") or "model"
 
 
 def prepare(ws: Workspace, request: ExportRequest, *, face: RunSource, is_detached: bool) -> RunFolder:
@@ -198,8 +228,8 @@ def list_finished(ws: Workspace, limit: int = 50) -> list[FinishedExport]:
 
     A job that ended in its last phase, with Ollama, has made its files too.
     """
-    ended = runs.list_runs(ws, statuses=sorted(TERMINAL), limit=20 * limit)
-    found = (finished(state) for state in ended if state.kind == "export")
+    ended = runs.list_runs(ws, statuses=sorted(TERMINAL), kind="export", limit=4 * limit)
+    found = (finished(state) for state in ended)
     return [export for export in found if export is not None][:limit]
 
 
@@ -294,11 +324,11 @@ def _target(ws: Workspace, request: ExportRequest, name: str, face: RunSource) -
         InputError: INPUT_OUTPUT_DIR_NOT_OURS.
         StateError: SANDBOX_PATH_OUTSIDE, the page would write outside of its folder.
     """
-    root = exports_root(ws, face)
-    target = request.output or target_of(root, name, request.format, request.quantization)
-    target = target.expanduser().absolute()
+    derived = file_name(name, request.format, request.quantization)
+    folder = request.folder or exports_root(ws, face) / request.format
+    target = (request.output or folder / derived).expanduser().absolute()
     if request.format == "gguf" and target.suffix != ".gguf":
-        target = target / target_of(root, name, request.format, request.quantization).name
+        target = target / derived
     if face == "page" and not target.parent.resolve().is_relative_to(ws.sandbox.root.resolve()):
         raise StateError("SANDBOX_PATH_OUTSIDE", f"{target.name} would lie outside of the app's folder.")
     if target.exists():

@@ -178,7 +178,7 @@ def _disk(folder: Path) -> tuple[int | None, int | None]:
 
 def _measured_speed(ws: Workspace, spec: TrainSpec) -> MeasuredSpeed | None:
     """Return the speed of the newest completed run of the same model, if there is one."""
-    for row in ws.database.list(statuses=("completed",), search=spec.model, limit=5):
+    for row in ws.database.list(statuses=("completed",), search=spec.model, kind="train", limit=5):
         state = row.state
         if state.model == spec.model and state.tokens_per_s:
             return MeasuredSpeed(state.tokens_per_s, f"measured by run {state.short_id}")

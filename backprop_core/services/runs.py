@@ -17,7 +17,7 @@ from backprop_core.files import size_of_tree
 from backprop_core.jobs import queue
 from backprop_core.runs.projection import RunState, Status
 from backprop_core.runs.series import MAX_POINTS, Point, points_of, thin
-from backprop_core.runs.store import RunFolder, RunInfo
+from backprop_core.runs.store import RunFolder, RunInfo, RunKind
 from backprop_core.workspace import Workspace
 
 STATUSES: tuple[Status, ...] = (
@@ -52,21 +52,33 @@ class RunDetail:
 
 
 def list_runs(
-    ws: Workspace, *, statuses: Sequence[str] = (), search: str = "", limit: int = 20, offset: int = 0
+    ws: Workspace,
+    *,
+    statuses: Sequence[str] = (),
+    search: str = "",
+    kind: RunKind | None = "train",
+    limit: int = 20,
+    offset: int = 0,
 ) -> list[RunState]:
     """Return runs of every face, newest first, brought up to date.
+
+    Args:
+        kind: training runs, or the jobs that export; None for both.
 
     Raises:
         InputError: INPUT_VALIDATION_FAILED for a status word that does not exist.
     """
     known = _statuses(statuses)
     queue.refresh_active(ws)
-    return [row.state for row in ws.database.list(statuses=known, search=search, limit=limit, offset=offset)]
+    rows = ws.database.list(statuses=known, search=search, kind=kind, limit=limit, offset=offset)
+    return [row.state for row in rows]
 
 
-def count_runs(ws: Workspace, *, statuses: Sequence[str] = (), search: str = "") -> int:
+def count_runs(
+    ws: Workspace, *, statuses: Sequence[str] = (), search: str = "", kind: RunKind | None = "train"
+) -> int:
     """Return how many runs `list_runs` would find without a limit."""
-    return ws.database.count(statuses=_statuses(statuses), search=search)
+    return ws.database.count(statuses=_statuses(statuses), search=search, kind=kind)
 
 
 def get_run(ws: Workspace, prefix: str) -> RunState:
@@ -79,8 +91,18 @@ def get_run(ws: Workspace, prefix: str) -> RunState:
 
 
 def run_detail(ws: Workspace, prefix: str) -> RunDetail:
-    """Return a run with its spec and the origin of each value."""
+    """Return a training run with its spec and the origin of each value.
+
+    Raises:
+        InputError: INPUT_RUN_NOT_FOUND; an export is no training run.
+    """
     state = get_run(ws, prefix)
+    if state.kind != "train":
+        raise InputError(
+            "INPUT_RUN_NOT_FOUND",
+            f"{state.short_id} is an export, no training run.",
+            hint=f"`backprop watch {state.short_id}` tells how it stands.",
+        )
     folder = RunFolder(Path(state.folder))
     return RunDetail(state, folder.spec(), folder.origins(), folder.info())
 
@@ -107,12 +129,15 @@ def log_tail(ws: Workspace, prefix: str, lines: int = 30) -> list[str]:
         return []
 
 
-def follow(ws: Workspace, prefix: str) -> Iterator[tuple[RunState, list[Event]]]:
+def follow(ws: Workspace, prefix: str, *, offset: int = 0) -> Iterator[tuple[RunState, list[Event]]]:
     """Yield the state of a run with its new events; the caller decides how often it asks.
 
     Ends after the state has become terminal and every event was given.
+
+    Args:
+        offset: bytes of the journal that the caller knows already; see `journal_size`.
     """
-    reader = JournalReader(RunFolder(Path(get_run(ws, prefix).folder)).journal_path)
+    reader = JournalReader(RunFolder(Path(get_run(ws, prefix).folder)).journal_path, offset)
     while True:
         state = get_run(ws, prefix)
         events = reader.read_new()
@@ -121,14 +146,26 @@ def follow(ws: Workspace, prefix: str) -> Iterator[tuple[RunState, list[Event]]]
             return
 
 
+def journal_size(ws: Workspace, prefix: str) -> int:
+    """Return the bytes of a run's journal; taken before a resume, `follow` tells only the new attempt."""
+    path = RunFolder(Path(get_run(ws, prefix).folder)).journal_path
+    return path.stat().st_size if path.is_file() else 0
+
+
 def stop(ws: Workspace, prefix: str) -> RunState:
     """Ask a run to stop at its next step; see `jobs.queue.request_stop`."""
     return queue.request_stop(ws, ws.database.find(prefix).state.run_id)
 
 
 def pause(ws: Workspace, prefix: str) -> RunState:
-    """Ask a run to wait at its next step; see `jobs.queue.request_pause`."""
-    return queue.request_pause(ws, ws.database.find(prefix).state.run_id)
+    """Ask a training run to wait at its next step; see `jobs.queue.request_pause`.
+
+    Raises:
+        InputError: INPUT_VALIDATION_FAILED, only training can pause.
+    """
+    state = ws.database.find(prefix).state
+    _require_training(state, "Stop it instead; `backprop resume` goes on with what it has made.")
+    return queue.request_pause(ws, state.run_id)
 
 
 def unpause(ws: Workspace, prefix: str) -> RunState:
@@ -139,6 +176,22 @@ def unpause(ws: Workspace, prefix: str) -> RunState:
 def resume(ws: Workspace, prefix: str) -> RunState:
     """Let a run that ended early go on from its newest checkpoint; see `jobs.queue.resume`."""
     return queue.resume(ws, ws.database.find(prefix).state.run_id)
+
+
+def resumable_here(ws: Workspace, prefix: str) -> RunState:
+    """Return a training run that the calling program may go on with; see `jobs.queue.require_resumable`.
+
+    Raises:
+        InputError: INPUT_VALIDATION_FAILED, an export goes on in a process of its own.
+    """
+    state = ws.database.find(prefix).state
+    _require_training(state, f"`backprop resume {state.short_id}` goes on with it.")
+    return queue.require_resumable(ws, state.run_id)
+
+
+def resume_here(ws: Workspace, prefix: str) -> None:
+    """Mark a run as the calling program's, which holds its lock; see `jobs.queue.resume_here`."""
+    queue.resume_here(ws, ws.database.find(prefix).state.run_id)
 
 
 def kill(ws: Workspace, prefix: str) -> RunState:
@@ -178,6 +231,11 @@ def size_bytes(state: RunState) -> int:
     """Return the bytes of everything in the folder of a run."""
     path = Path(state.folder)
     return size_of_tree(path) if path.is_dir() else 0
+
+
+def _require_training(state: RunState, hint: str) -> None:
+    if state.kind != "train":
+        raise InputError("INPUT_VALIDATION_FAILED", f"Run {state.short_id} is an export.", hint=hint)
 
 
 def _statuses(words: Sequence[str]) -> tuple[Status, ...]:

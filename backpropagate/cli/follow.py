@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _POLL_S: Final = 0.1
 _CAUSE_WAIT_S: Final = 1.0
+_STOPPING: Final = {
+    "train": "stopping after this step, what it learned is saved",
+    "export": "cancelling, nothing is left behind",
+}
 
 
 class Interrupts:
@@ -44,8 +48,11 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
-def follow_own(ws: Workspace, run_id: str) -> ExitCode:
+def follow_own(ws: Workspace, run_id: str, *, offset: int = 0) -> ExitCode:
     """Follow a run that this command started; Ctrl-C once stops it, twice ends it at once.
+
+    Args:
+        offset: bytes of the journal that belong to earlier attempts.
 
     Raises:
         BackpropagateError: the run failed or was lost.
@@ -57,7 +64,7 @@ def follow_own(ws: Workspace, run_id: str) -> ExitCode:
             _end_run(ws, run_id, view, force=count > 1)
             return True
 
-        state = _follow(ws, run_id, view, interrupts, on_interrupt)
+        state = _follow(ws, run_id, view, interrupts, on_interrupt, offset)
     return exit_code_of(_with_cause(ws, state), was_interrupted=interrupts.count > 0)
 
 
@@ -93,11 +100,16 @@ def exit_code_of(state: RunState, *, was_interrupted: bool) -> ExitCode:
 
 
 def _follow(
-    ws: Workspace, run_id: str, view: View, interrupts: Interrupts, on_interrupt: Callable[[int], bool]
+    ws: Workspace,
+    run_id: str,
+    view: View,
+    interrupts: Interrupts,
+    on_interrupt: Callable[[int], bool],
+    offset: int = 0,
 ) -> RunState:
     """Show a run until it ends or an interrupt says that it is enough; return its newest state."""
     answered = 0
-    for state, events in runs.follow(ws, run_id):
+    for state, events in runs.follow(ws, run_id, offset=offset):
         view.show(state, events)
         if interrupts.count > answered:
             answered = interrupts.count
@@ -124,7 +136,8 @@ def _end_run(ws: Workspace, run_id: str, view: View, *, force: bool) -> None:
             view.note("ending the run at once")
             runs.kill(ws, run_id)
         else:
-            view.note("stopping after this step, what it learned is saved; Ctrl-C again ends it at once")
+            kind = runs.get_run(ws, run_id).kind
+            view.note(f"{_STOPPING[kind]}; Ctrl-C again ends it at once")
             runs.stop(ws, run_id)
     except StateError as error:
         # It has just ended by itself, or has no process yet that could be forced.

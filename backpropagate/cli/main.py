@@ -21,7 +21,7 @@ _UsageError: Final[type[BaseException]] = typer.BadParameter.__bases__[0]
 
 def build_app() -> typer.Typer:
     """Return the command with every group in it."""
-    from backpropagate.cli import config, data, models, runs, system, train, ui
+    from backpropagate.cli import config, data, export, models, ollama, runs, system, train, ui
 
     app = typer.Typer(
         help="Fine-tune a language model on one consumer GPU and ship it to Ollama.",
@@ -30,7 +30,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True)(_root)
-    for group in (train, runs, data, models, ui, system, config):
+    for group in (train, export, runs, data, models, ollama, ui, system, config):
         group.add_to(app)
     return app
 

@@ -12,6 +12,7 @@ NAMES = [
     "BackpropagateError",
     "ConfigError",
     "DependencyError",
+    "ExportResult",
     "InputError",
     "InternalError",
     "RunError",
@@ -21,7 +22,13 @@ NAMES = [
     "Trainer",
     "TrainingCallback",
     "__version__",
+    "export_gguf",
+    "export_lora",
+    "export_merged",
     "get_settings",
+    "list_ollama_models",
+    "register_with_ollama",
+    "remove_ollama_model",
 ]
 
 

@@ -1,0 +1,151 @@
+"""Exports and Ollama for Python programs: the work is done in the calling process, with the journal of a job.
+
+Needs neither torch nor a second program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from backprop_core import files
+from backprop_core.config.exports import report_path
+from backprop_core.errors import RunError
+from backprop_core.ollama import OllamaModel, Registration
+from backprop_core.runs.index import first_state
+from backprop_core.services import exports, ollama, runs
+from backprop_core.services.exports import ExportRequest
+from backprop_core.services.opening import open_workspace
+from backprop_core.workspace import Workspace
+from backpropagate.inprocess import Narrator, ObservedJournal, graceful_interrupt, say, stop_request
+from backpropagate.results import ExportResult
+
+
+def export_gguf(
+    source: str | Path,
+    quantization: str = "q4_k_m",
+    output_dir: str | Path | None = None,
+    *,
+    name: str | None = None,
+    ollama_name: str | None = None,
+) -> ExportResult:
+    """Write one GGUF file for llama.cpp and Ollama, an adapter merged on the way.
+
+    Args:
+        source: a run's id, an adapter folder or a model folder.
+        quantization: the GGUF type, for example `q4_k_m` or `f16`.
+        output_dir: folder that receives the file; `./output/exports/gguf` by default.
+        name: of the model, for the file and inside it.
+        ollama_name: register the file with Ollama under this name.
+
+    Raises:
+        BackpropagateError: what stands in the way, or why it failed; no half file is left.
+    """
+    request = ExportRequest(
+        str(source), "gguf", quantization, folder=_folder(output_dir), name=name, ollama_name=ollama_name
+    )
+    return export_here(request)
+
+
+def export_lora(
+    source: str | Path, output_dir: str | Path | None = None, *, name: str | None = None
+) -> ExportResult:
+    """Copy an adapter, with its tokenizer, to a folder of its own.
+
+    Args:
+        source: a run's id or an adapter folder.
+        output_dir: receives the folder; `./output/exports/lora` by default.
+        name: of the folder.
+
+    Raises:
+        BackpropagateError: what stands in the way, or why it failed; no half folder is left.
+    """
+    return export_here(ExportRequest(str(source), "lora", folder=_folder(output_dir), name=name))
+
+
+def export_merged(
+    source: str | Path, output_dir: str | Path | None = None, *, name: str | None = None
+) -> ExportResult:
+    """Write the base model with the adapter merged in, as a safetensors folder.
+
+    Args:
+        source: a run's id or an adapter folder.
+        output_dir: receives the folder; `./output/exports/merged` by default.
+        name: of the folder.
+
+    Raises:
+        BackpropagateError: what stands in the way, or why it failed; no half folder is left.
+    """
+    return export_here(ExportRequest(str(source), "merged", folder=_folder(output_dir), name=name))
+
+
+def register_with_ollama(path: str | Path, name: str) -> Registration:
+    """Register a GGUF file, or a folder of base and adapter, with Ollama and hear it answer.
+
+    Raises:
+        InputError: the files are no sound GGUF, or the name cannot be used.
+        DependencyError: DEP_OLLAMA_REGISTRATION_FAILED; the file is kept.
+    """
+    return ollama.register(Path(path), name)
+
+
+def list_ollama_models() -> list[OllamaModel]:
+    """Return the models that Ollama holds.
+
+    Raises:
+        DependencyError: DEP_OLLAMA_REGISTRATION_FAILED, the server does not answer.
+    """
+    return ollama.list_models()
+
+
+def remove_ollama_model(name: str) -> None:
+    """Remove a model from Ollama; exported files stay.
+
+    Raises:
+        InputError: this can be no model's name.
+        DependencyError: DEP_OLLAMA_REGISTRATION_FAILED.
+    """
+    ollama.remove(name)
+
+
+def export_here(request: ExportRequest) -> ExportResult:
+    """Do an export in this process; Ctrl-C cancels it.
+
+    Raises:
+        BackpropagateError: what stands in the way, or why it failed.
+        RunError: RUNTIME_EXPORT_CANCELLED.
+    """
+    ws = open_workspace()
+    try:
+        return _work(ws, request)
+    finally:
+        ws.close()
+
+
+def _work(ws: Workspace, request: ExportRequest) -> ExportResult:
+    from backprop_core.engine.context import open_run
+    from backprop_core.engine.execution import execute
+
+    folder = exports.prepare(ws, request, face="python", is_detached=False)
+    state = first_state(folder)
+    narrator = Narrator(state, ws.clock)
+    say(f"export_started run_id={state.run_id}")
+    with open_run(folder.path, ws.home, clock=ws.clock) as context:
+        exports.register_in_process(ws, folder)
+        with (
+            ObservedJournal(folder.journal_path, ws.clock, narrator.tell) as journal,
+            graceful_interrupt(stop_request(folder, ws.clock)),
+        ):
+            try:
+                execute(dataclasses.replace(context, journal=journal))
+            finally:
+                state = runs.get_run(ws, state.run_id)
+    made = exports.finished(state)
+    if state.status != "completed" or made is None:
+        raise RunError("RUNTIME_EXPORT_CANCELLED", f"The export {state.name} was cancelled.")
+    warnings = tuple(files.read_json(report_path(made.path))["warnings"])
+    return ExportResult(made.path, made.size_bytes, made.seconds, warnings=warnings)
+
+
+def _folder(output_dir: str | Path | None) -> Path | None:
+    return None if output_dir is None else Path(output_dir)
