@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import InputError
+from backprop_core.planning.model_shape import ModelShape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-ALL_LINEAR: Final = "all-linear"
-_PATTERN_SIGNS: Final = re.compile(r"[*+?()\[\]{}|\\^$]")
 
 
 def add_adapter(
@@ -30,11 +27,12 @@ def add_adapter(
         InputError: the model has no layer of the wanted names.
     """
     transformers.set_seed(spec.seed)
+    shape = ModelShape.from_config(model.config.to_dict())
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,
         lora_dropout=spec.lora_dropout,
-        target_modules=target_modules(spec.target_modules),
+        target_modules=shape.target_names(spec.target_modules),
         use_dora=spec.use_dora,
         use_rslora=spec.use_rslora,
         bias="none",
@@ -52,10 +50,3 @@ def add_adapter(
         ) from error
     config.base_model_name_or_path = base_reference
     return adapted
-
-
-def target_modules(wanted: str) -> str | list[str]:
-    """Return PEFT's form of the layers: all-linear, a pattern for whole names, or a list of names."""
-    if wanted == ALL_LINEAR or _PATTERN_SIGNS.search(wanted):
-        return wanted
-    return [name.strip() for name in wanted.split(",") if name.strip()]
