@@ -5,6 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from backprop_app.api.routes import create_api
+from backprop_app.failures import tell_page
 from backprop_app.pages.not_found import not_found_page
 from backprop_app.pages.run import run_page
 from backprop_app.pages.runs import runs_page
@@ -26,6 +27,7 @@ app = rx.App(
     # The frame shows its own notice when the connection is lost, and toasts come from state.
     app_wraps={},
     toaster=None,
+    backend_exception_handler=tell_page,
     api_transformer=[create_api(), Gate],
 )
 app.register_lifespan_task(lifespan)
