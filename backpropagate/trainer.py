@@ -73,6 +73,8 @@ class Trainer:
         train_on_responses: bool | None = None,
         optim: Literal["auto", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] | None = None,
         gradient_checkpointing: Literal["auto", "on", "off"] | None = None,
+        eval_split: float | None = None,
+        early_stopping: int | None = None,
         checkpoint_every: int | Auto | None = None,
         seed: int | None = None,
         packing: bool | None = None,

@@ -178,6 +178,19 @@ class TrainSpec(BaseModel):
         label="Recompute activations",
         section="training",
     )
+    eval_split: Annotated[_Float, Field(ge=0, le=0.5)] = option(
+        0.0,
+        "Share of the rows held out of training. Their loss is measured with each checkpoint, and the "
+        "result is the step where it was lowest.",
+        label="Held-out share",
+        section="training",
+    )
+    early_stopping: Annotated[Annotated[_Int, Field(ge=1, le=1000)] | None, _Blank] = option(
+        None,
+        "End the run after so many measures in a row without a new lowest held-out loss; off when empty.",
+        label="Early stopping",
+        section="training",
+    )
     checkpoint_every: Annotated[_Int, Field(ge=1, le=10_000_000)] | Auto = option(
         "auto",
         "Steps between checkpoints. A kill costs at most this many steps; auto keeps about ten per run.",

@@ -10,17 +10,16 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from backprop_core import files, platform
 from backprop_core.engine.context import RunContext
+from backprop_core.engine.methods import Learner
 from backprop_core.runs.store import RUN_ID_FILE, check_publish_target
 
-_ADAPTER_FILE: Final = "adapter_model.safetensors"
 
-
-def save_adapter(context: RunContext, model: Any, tokenizer: Any) -> str:
-    """Save the adapter of the run and publish it; return its path relative to the run.
+def save_result(context: RunContext, learner: Learner, tokenizer: Any) -> str:
+    """Save what the run learned and publish it; return its path relative to the run.
 
     Raises:
         OSError: the disk refuses.
@@ -28,12 +27,11 @@ def save_adapter(context: RunContext, model: Any, tokenizer: Any) -> str:
     """
     target = context.folder.adapter
     staged = _staging(target)
-    # Without the flag PEFT asks the hub for the base model's configuration.
-    model.save_pretrained(staged, save_embedding_layers=False)
+    largest = learner.save(staged)
     tokenizer.save_pretrained(staged)
     (staged / "README.md").unlink(missing_ok=True)
     files.write_text(staged / RUN_ID_FILE, context.info.run_id + "\n", durable=False)
-    _sync(staged / _ADAPTER_FILE)
+    _sync(staged / largest)
     _swap_in(staged, target)
     if context.info.publish_to is not None:
         publish(target, Path(context.info.publish_to))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from backprop_core.engine.collating import Row
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.devices import Device
+from backprop_core.engine.evaluation import held_out_loss, is_better
 from backprop_core.engine.keeping import Keeper, Saved, Tally
 from backprop_core.engine.sampling import RowOrder
 from backprop_core.engine.trainer import StepFacts
 from backprop_core.errors import RunError
-from backprop_core.events.types import Metrics, RunContinued, RunPaused
+from backprop_core.events.types import Evaluated, Metrics, RunContinued, RunPaused
 
 _MAX_NOT_FINITE: Final = 3
 
@@ -24,6 +28,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
 
     Args:
         saved: the checkpoint that the attempt goes on from, if any.
+        held_out: rows that measure each scheduled step; none when empty.
+        patience: measures in a row without a new lowest loss that end the run; None for any number.
     """
 
     def __init__(
@@ -36,6 +42,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         tally: Tally,
         keeper: Keeper,
         saved: Saved | None,
+        held_out: Sequence[Row] = (),
+        patience: int | None = None,
     ) -> None:
         self._context = context
         self._device = device
@@ -44,6 +52,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._tally = tally
         self._keeper = keeper
         self._saved = saved
+        self._held_out = held_out
+        self._patience = patience
         self._began = 0.0
         self.trainer: Any = None
 
@@ -73,8 +83,9 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._context.position.step = step
         self._journal(step, facts)
         self._watch_finite(step, facts)
-        if self._keeper.is_due(step) and facts.is_finite:
-            self._keeper.save(step, self.trainer)
+        is_best = self._evaluate(step)
+        if facts.is_finite and (self._keeper.is_due(step) or (is_best and step < self._total_steps)):
+            self._keeper.save(step, self.trainer, is_best=is_best)
         self._obey(step, control)
 
     def _journal(self, step: int, facts: StepFacts) -> None:
@@ -104,6 +115,23 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
                 "RUNTIME_LOSS_NOT_FINITE",
                 f"Loss or gradient was not a finite number in steps {step - _MAX_NOT_FINITE + 1} to {step}.",
             )
+
+    def _evaluate(self, step: int) -> bool:
+        """Measure the held-out rows where that is due; return whether no step was better before."""
+        if not self._held_out or not (self._keeper.is_scheduled(step) or step == self._total_steps):
+            return False
+        loss = held_out_loss(self.trainer, self._held_out)
+        is_best = is_better(loss, self._tally.best_loss)
+        if is_best:
+            self._tally.best_loss, self._tally.best_step, self._tally.not_better = loss, step, 0
+        else:
+            self._tally.not_better += 1
+            if self._patience is not None and self._tally.not_better >= self._patience:
+                self._tally.ending = "early"
+        self._context.journal.append(
+            Evaluated(step=step, loss=loss if math.isfinite(loss) else None, rows=len(self._held_out))
+        )
+        return is_best
 
     def _obey(self, step: int, control: TrainerControl) -> None:
         watch = self._context.control

@@ -60,7 +60,7 @@ def data_facts(data: TrainingData) -> DataFacts:
     """Return what the planner wants to know about the rows."""
     lengths = sorted(row.length for row in data.rows)
     return DataFacts(
-        rows=len(data.rows) + data.unusable,
+        rows=len(data.rows) + len(data.held_out) + data.unusable,
         usable_rows=len(data.rows),
         tokens=data.tokens,
         supervised_tokens=data.supervised_tokens,

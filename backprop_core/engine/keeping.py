@@ -36,6 +36,7 @@ class Tally:
     Attributes:
         not_finite: steps in a row whose loss or gradient was no number.
         best_loss: the lowest loss on held-out rows, reached at `best_step`.
+        not_better: evaluations in a row that did not reach it.
         ending: why the loop ended before its last step, if it did.
     """
 
@@ -44,7 +45,8 @@ class Tally:
     not_finite: int = 0
     best_loss: float | None = None
     best_step: int = 0
-    ending: Literal["stopped", "interrupted"] | None = None
+    not_better: int = 0
+    ending: Literal["stopped", "interrupted", "early"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +152,16 @@ class Keeper:
         self._tally.supervised_tokens = loop.supervised_tokens
         self._tally.best_loss = loop.best_loss
         self._tally.best_step = loop.best_step
+        self._tally.not_better = loop.not_better
         self._last_step = loop.step
 
+    def is_scheduled(self, step: int) -> bool:
+        """Return whether a checkpoint and an evaluation belong at this step."""
+        return step % self._chosen.checkpoint_every == 0
+
     def is_due(self, step: int) -> bool:
-        """Return whether a checkpoint belongs at this step."""
-        if step % self._chosen.checkpoint_every or step >= self._chosen.steps:
+        """Return whether a checkpoint is to be written at this step."""
+        if not self.is_scheduled(step) or step >= self._chosen.steps:
             return False
         passed = self._context.clock.monotonic() - self._last_end
         return not self._is_sparing or passed >= _WORK_PER_CHECKPOINT * self._last_seconds
@@ -188,6 +195,22 @@ class Keeper:
             )
         )
 
+    def load_best(self, trainer: Any) -> bool:
+        """Put the weights of the best step into the model; return whether that changed them.
+
+        A checkpoint that was damaged since leaves the weights as they are.
+        """
+        best = self._tally.best_step
+        if not best or best == self._context.position.step:
+            return False
+        try:
+            self._store.verify(best)
+        except StateError as error:
+            self._context.notice(f"{error.message} The newest weights are kept.", is_warning=True)
+            return False
+        training_state.load_weights(trainer.model, self._store.path(best))
+        return True
+
     def _write(self, folder: Path, step: int, trainer: Any) -> None:
         training_state.save_weights(trainer.model, folder)
         optimizer = training_state.save_optimizer(trainer.optimizer, folder)
@@ -199,6 +222,7 @@ class Keeper:
                 supervised_tokens=self._tally.supervised_tokens,
                 best_loss=self._tally.best_loss,
                 best_step=self._tally.best_step,
+                not_better=self._tally.not_better,
                 choices=dataclasses.asdict(self._chosen),
                 cut=trainer.cutter.cut,
                 scheduler=trainer.lr_scheduler.state_dict(),

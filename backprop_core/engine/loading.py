@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from backprop_core.engine.context import RunContext
@@ -16,6 +15,7 @@ from backprop_core.engine.failures import is_out_of_memory
 from backprop_core.errors import BackpropagateError, DependencyError
 from backprop_core.hub.download import resolve_model
 from backprop_core.hub.records import ResolvedModel
+from backprop_core.planning.records import Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,7 +57,9 @@ def fetch_base(context: RunContext) -> BaseModel:
     return BaseModel(resolved, config, tokenizer)
 
 
-def load_model(context: RunContext, base: BaseModel, device: Device) -> PreTrainedModel:
+def load_model(
+    context: RunContext, base: BaseModel, device: Device, quantization: Quantization
+) -> PreTrainedModel:
     """Load the weights of `base` onto `device`.
 
     Raises:
@@ -73,8 +75,10 @@ def load_model(context: RunContext, base: BaseModel, device: Device) -> PreTrain
             attn_implementation="sdpa",
             local_files_only=True,
             use_safetensors=True,
+            **_held(device, quantization),
         )
-        model.to(device.torch)
+        if quantization == "none":
+            model.to(device.torch)
     except _LOAD_ERRORS as error:
         if is_out_of_memory(error):
             raise
@@ -85,9 +89,20 @@ def load_model(context: RunContext, base: BaseModel, device: Device) -> PreTrain
     return model
 
 
-def count_parameters(model: torch.nn.Module) -> int:
-    """Return how many parameters of `model` are trained."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+def _held(device: Device, quantization: Quantization) -> dict[str, Any]:
+    """Return how the linear layers of the base are held while it is frozen."""
+    if quantization == "none":
+        return {}
+    if quantization == "8bit":
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=device.dtype,
+        )
+    return {"quantization_config": config, "device_map": {"": device.torch}}
 
 
 def _refused(resolved: ResolvedModel, error: Exception) -> BackpropagateError:

@@ -12,6 +12,7 @@ from backprop_core.datasets.rows import Conversation, RowProblem
 from backprop_core.datasets.tokenizer import ChatTokenizer
 from backprop_core.engine.collating import Row
 from backprop_core.engine.context import RunContext
+from backprop_core.engine.evaluation import hold_out
 from backprop_core.errors import InputError
 
 
@@ -20,11 +21,14 @@ class TrainingData:
     """Every usable row of the data file, encoded.
 
     Attributes:
+        rows: those that train.
+        held_out: those that only measure.
         sha256: of the file's bytes that were read.
         unusable: rows left out; the first of them is `first_problem`.
     """
 
     rows: tuple[Row, ...]
+    held_out: tuple[Row, ...]
     sha256: str
     unusable: int
     first_problem: RowProblem | None
@@ -82,7 +86,7 @@ def read_training_data(context: RunContext, model_path: Path) -> TrainingData:
         reason = f" Row {first.row}: {first.reason}." if first else ""
         raise InputError("INPUT_DATASET_INVALID", f"{path} has no row to learn from.{reason}")
     return TrainingData(
-        usable,
+        *hold_out(usable, spec.eval_split, spec.seed),
         reader.counter.sha256 or "",
         len(problems) + len(rows) - len(usable),
         first,

@@ -42,6 +42,7 @@ class LoopState(BaseModel):
     supervised_tokens: int
     best_loss: float | None
     best_step: int
+    not_better: int
     choices: dict[str, Any]
     cut: Cut
     scheduler: dict[str, Any]

@@ -38,6 +38,8 @@ OTHER = {
     "train_on_responses": "off",
     "optim": "adamw_torch",
     "gradient_checkpointing": "on",
+    "eval_split": "0.1",
+    "early_stopping": "3",
     "checkpoint_every": "4",
     "seed": "1",
     "packing": "off",
