@@ -14,7 +14,7 @@ import numpy as np
 from backprop_core.errors import InputError
 from backprop_core.gguf.architectures import Architecture
 from backprop_core.gguf.config import ModelConfig
-from backprop_core.gguf.export import open_checkpoint, provenance, title_of
+from backprop_core.gguf.export import adapter_digest, open_checkpoint, provenance, title_of
 from backprop_core.gguf.header import TensorEntry, f32, text
 from backprop_core.gguf.lora import EMBEDDING, OUTPUT
 from backprop_core.gguf.names import canonical, gguf_name
@@ -66,7 +66,7 @@ def export_adapter_gguf(
         "general.name": text(safe_name(title_of(checkpoint, name))),
         "adapter.type": text("lora"),
         "adapter.lora.alpha": f32(_file_alpha(adapter)),
-        **provenance(checkpoint),
+        **provenance(checkpoint, adapter_digest(checkpoint)),
     }
     tensors = tuple(_tensors(adapter, checkpoint.config, checkpoint.architecture))
     plan = GgufPlan(checkpoint.architecture.name, "adapter", metadata, tensors)

@@ -107,6 +107,10 @@ def llama3_rope_factors(config: ModelConfig) -> FloatArray:
     original = config.rope_number("original_max_position_embeddings", 8192)
     factor = config.rope_number("factor", 8.0)
     low, high = config.rope_number("low_freq_factor", 1.0), config.rope_number("high_freq_factor", 4.0)
+    if low >= high:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED", f"low_freq_factor {low:g} is not below high_freq_factor {high:g}."
+        )
     smooth = (np.float32(original) * (1 / wave_lengths) - np.float32(low)) / np.float32(high - low)
     blended = 1 / ((1 - smooth) / np.float32(factor) + smooth)
     is_short, is_long = wave_lengths < original / high, wave_lengths > original / low
@@ -117,6 +121,8 @@ def longrope_attention_factor(config: ModelConfig) -> float:
     """Return sqrt(1 + ln(s) / ln(original)) for a context stretched s times (arXiv 2402.13753)."""
     original = config.rope_number("original_max_position_embeddings")
     stretch = config.count("max_position_embeddings") / original
+    if original <= 1:
+        raise InputError("INPUT_VALIDATION_FAILED", f"original_max_position_embeddings is {original:g}.")
     return math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
 
 
@@ -151,9 +157,9 @@ def _llama_tensors(config: ModelConfig) -> dict[str, FloatArray]:
 
 def _check_smollm3(config: ModelConfig) -> None:
     """Refuse another spacing of layers without rotary positions: engines take every fourth."""
-    stored = config.values.get("no_rope_layers")
+    stored = config.listed("no_rope_layers")
     expected = [int((layer + 1) % _NOPE_INTERVAL != 0) for layer in range(config.layers)]
-    if stored is not None and list(stored) != expected:
+    if stored is not None and stored != expected:
         raise InputError(
             "INPUT_VALIDATION_FAILED", "no_rope_layers of this SmolLM3 is not every fourth layer."
         )
@@ -163,20 +169,25 @@ def _phi3_rotary_size(config: ModelConfig) -> int:
     return int(config.rope_number("partial_rotary_factor", 1.0) * config.head_size)
 
 
+def _sliding_window(config: ModelConfig) -> int:
+    """Return the attention window; zero, which tells Phi-4 from Phi-3, when there is none."""
+    return 0 if config.values.get("sliding_window") is None else config.count("sliding_window")
+
+
 def _phi3_metadata(config: ModelConfig, prefix: str) -> dict[str, Value]:
     original = config.rope_number("original_max_position_embeddings", config.count("max_position_embeddings"))
     keys = common_metadata(config, prefix) | {
         f"{prefix}.rope.dimension_count": u32(_phi3_rotary_size(config)),
         f"{prefix}.rope.scaling.original_context_length": u32(int(original)),
-        f"{prefix}.attention.sliding_window": u32(config.values.get("sliding_window") or 0),
+        f"{prefix}.attention.sliding_window": u32(_sliding_window(config)),
     }
-    if config.rope.get("long_factor"):
+    if config.rope_numbers("long_factor"):
         keys[f"{prefix}.rope.scaling.attn_factor"] = f32(longrope_attention_factor(config))
     return keys
 
 
 def _phi3_tensors(config: ModelConfig) -> dict[str, FloatArray]:
-    factors = {kind: config.rope.get(f"{kind}_factor") for kind in ("long", "short")}
+    factors = {kind: config.rope_numbers(f"{kind}_factor") for kind in ("long", "short")}
     if not any(factors.values()):
         return {}
     half = _phi3_rotary_size(config) // 2

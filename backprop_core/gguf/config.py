@@ -15,6 +15,9 @@ import orjson
 from backprop_core.errors import InputError
 
 _BYTES_MAX: Final = 4 << 20
+# More than any count of a model; a larger one would only fill the memory with row orders.
+_COUNT_MAX: Final = 1 << 24
+_NUMBER_MAX: Final = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +43,42 @@ class ModelConfig:
         value = self.values.get(key)
         if value is None and default is not None:
             return default
-        if type(value) is not int or value < 1:
+        if type(value) is not int or not 1 <= value <= _COUNT_MAX:
             raise InputError("INPUT_VALIDATION_FAILED", f"config.json gives {key} as {value!r}.")
         return value
 
     def number(self, key: str) -> float:
-        """Return a real number.
+        """Return a positive real number.
 
         Raises:
-            InputError: the value is missing or no number.
+            InputError: the value is missing or no such number.
         """
         return _number(self.values.get(key), key)
 
     def rope_number(self, key: str, default: float | None = None) -> float:
-        """Return a real number of the rotary settings.
+        """Return a positive real number of the rotary settings.
 
         Raises:
-            InputError: the value is missing or no number.
+            InputError: the value is missing or no such number.
         """
         value = self.rope.get(key)
         return default if value is None and default is not None else _number(value, f"rope {key}")
+
+    def listed(self, key: str) -> list[Any] | None:
+        """Return a list, or None when the configuration has none.
+
+        Raises:
+            InputError: the value is no list.
+        """
+        return _listed(self.values.get(key), key)
+
+    def rope_numbers(self, key: str) -> list[float]:
+        """Return a list of numbers of the rotary settings; empty when there is none.
+
+        Raises:
+            InputError: the value is no list of numbers.
+        """
+        return [_number(item, f"rope {key}") for item in _listed(self.rope.get(key), f"rope {key}") or []]
 
     @property
     def layers(self) -> int:
@@ -129,7 +148,8 @@ def parse_config(raw: Mapping[str, Any]) -> ModelConfig:
 
 def _rope(values: Mapping[str, Any]) -> dict[str, Any]:
     stored = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    rope = dict(stored.get("full_attention", stored)) if isinstance(stored, dict) else {}
+    shared = stored.get("full_attention", stored) if isinstance(stored, dict) else {}
+    rope = dict(shared) if isinstance(shared, dict) else {}
     for key in ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings"):
         if key not in rope and values.get(key) is not None:
             rope[key] = values[key]
@@ -138,6 +158,13 @@ def _rope(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Return a positive real number of sane size; every real setting of a model is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _NUMBER_MAX:
+        raise InputError("INPUT_VALIDATION_FAILED", f"config.json gives {key} as {value!r}.")
+    return value
+
+
+def _listed(value: Any, key: str) -> list[Any] | None:
+    if value is not None and not isinstance(value, list):
         raise InputError("INPUT_VALIDATION_FAILED", f"config.json gives {key} as {value!r}.")
     return value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from backprop_core import files
 from backprop_core.errors import InputError
@@ -14,7 +15,7 @@ from backprop_core.gguf.architectures import Architecture, architecture_of
 from backprop_core.gguf.config import ModelConfig, read_config
 from backprop_core.gguf.header import Value, text
 from backprop_core.gguf.lora import OUTPUT, MergedSource
-from backprop_core.gguf.names import canonical
+from backprop_core.gguf.names import canonical, left_out_part
 from backprop_core.gguf.peft_adapter import Adapter, read_adapter
 from backprop_core.gguf.plan import GgufPlan, model_metadata, plan_tensors, vocabulary_size
 from backprop_core.gguf.quantize import load_packer
@@ -23,6 +24,8 @@ from backprop_core.gguf.types import QUANTIZATIONS, Quantization
 from backprop_core.gguf.vocab import read_tokenizer, tokenizer_metadata
 from backprop_core.gguf.writer import GgufReport, Progress, ShouldCancel, write_gguf
 from backprop_core.redact import redact
+
+_UNKNOWN_DIGEST: Final = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def export_gguf(
             RUNTIME_GGUF_EXPORT_FAILED; nothing is left under the final name.
     """
     checkpoint = open_checkpoint(model_dir, adapter_dir, source)
-    plan = plan_checkpoint(checkpoint, quantization, name)
+    plan = plan_checkpoint(checkpoint, quantization, name, adapter_sha256=adapter_digest(checkpoint))
     return write_gguf(
         plan,
         checkpoint.source,
@@ -114,10 +117,9 @@ def open_checkpoint(
     """
     config = read_config(model_dir)
     architecture = architecture_of(config)
-    base = open_model(model_dir, lambda name: _wanted(name, config))
+    base, warnings = _open_base(model_dir, config)
     adapter = None if adapter_dir is None else read_adapter(adapter_dir, canonical)
     tokenizer_folder = model_dir
-    warnings = []
     if adapter is not None:
         if (adapter.folder / "tokenizer.json").is_file():
             tokenizer_folder = adapter.folder
@@ -131,8 +133,10 @@ def open_checkpoint(
     )
 
 
-def plan_checkpoint(checkpoint: Checkpoint, quantization: str, name: str | None) -> GgufPlan:
-    """Return the file for an opened checkpoint.
+def plan_checkpoint(
+    checkpoint: Checkpoint, quantization: str, name: str | None, *, adapter_sha256: str = _UNKNOWN_DIGEST
+) -> GgufPlan:
+    """Return the file for an opened checkpoint; without the adapter's digest, one of the same size.
 
     Raises:
         InputError: the quantization is unknown, or weights and tokenizer do not fit together.
@@ -147,7 +151,7 @@ def plan_checkpoint(checkpoint: Checkpoint, quantization: str, name: str | None)
     metadata = (
         model_metadata(config, checkpoint.architecture, chosen, title_of(checkpoint, name), rows)
         | tokenizer_metadata(tokenizer, config.values, rows)
-        | provenance(checkpoint)
+        | provenance(checkpoint, adapter_sha256)
     )
     tensors = plan_tensors(config, checkpoint.architecture, source, chosen)
     return GgufPlan(checkpoint.architecture.name, chosen.key, metadata, tensors, tuple(warnings))
@@ -174,18 +178,34 @@ def title_of(checkpoint: Checkpoint, name: str | None) -> str:
     return redact(name or (checkpoint.adapter.folder if checkpoint.adapter else checkpoint.folder).name)
 
 
-def _wanted(name: str, config: ModelConfig) -> str | None:
-    """Return the canonical name of a base tensor; a stored copy of a tied output matrix is left out."""
-    return None if config.is_tied and name == OUTPUT else canonical(name)
+def _open_base(folder: Path, config: ModelConfig) -> tuple[TensorSource, list[str]]:
+    """Open the tensors of a base model by their canonical names; say what parts are not exported."""
+    left_out: set[str] = set()
+
+    def wanted(name: str) -> str | None:
+        if (part := left_out_part(name)) is not None:
+            left_out.add(part)
+        # A stored copy of a tied output matrix would only be ignored.
+        return None if config.is_tied and name == OUTPUT else canonical(name)
+
+    base = open_model(folder, wanted)
+    return base, [f"Text only: {' and '.join(sorted(left_out))} were left out."] if left_out else []
 
 
-def provenance(checkpoint: Checkpoint) -> dict[str, Value]:
+def adapter_digest(checkpoint: Checkpoint) -> str:
+    """Return the SHA-256 of the adapter's weights; a placeholder when there is no adapter."""
+    if checkpoint.adapter is None:
+        return _UNKNOWN_DIGEST
+    return files.sha256_of(checkpoint.adapter.folder / "adapter_model.safetensors")
+
+
+def provenance(checkpoint: Checkpoint, adapter_sha256: str) -> dict[str, Value]:
     """Return where the weights come from, so that a file found later can be traced."""
     adapter = checkpoint.adapter
     base = (adapter.base_model if adapter else "") or checkpoint.folder.name
     keys = {"backpropagate.base_model": redact(base)}
     if adapter is not None:
-        keys["backpropagate.adapter_sha256"] = files.sha256_of(adapter.folder / "adapter_model.safetensors")
+        keys["backpropagate.adapter_sha256"] = adapter_sha256
         run_id = adapter.folder / "run_id"
         if run_id.is_file():
             keys["backpropagate.run_id"] = run_id.read_text(encoding="utf-8").strip()[:64]

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 _LAYER: Final = re.compile(r"model\.layers\.(\d+)\.(.+)")
-_DROPPED: Final = re.compile(r"(model\.)?(mtp|visual)\..+|.+\.rotary_emb\.inv_freq")
+_DROPPED: Final = re.compile(r"(?:model\.)?(mtp|visual)\..+|.+\.rotary_emb\.inv_freq")
+_PARTS: Final = {"mtp": "the draft layers", "visual": "the vision tower"}
 
 _WHOLE: Final = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -67,6 +68,12 @@ def canonical(name: str) -> str | None:
     """Return a checkpoint's tensor name without the wrapper of multimodal checkpoints; None drops it."""
     name = name.replace("model.language_model.", "model.", 1)
     return None if _DROPPED.fullmatch(name) else name
+
+
+def left_out_part(name: str) -> str | None:
+    """Return what part of a model a dropped tensor belongs to; None for one that is kept or means nothing."""
+    match = _DROPPED.fullmatch(name)
+    return None if match is None else _PARTS.get(match[1])
 
 
 def gguf_name(name: str, layer_names: Mapping[str, str]) -> str | None:

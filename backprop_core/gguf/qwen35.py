@@ -6,21 +6,23 @@ key head, while ggml repeats key heads in tiles.
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numpy as np
 
 from backprop_core.errors import InputError
 from backprop_core.gguf.config import ModelConfig
 from backprop_core.gguf.header import Value, flag_list, i32_list, u32
 from backprop_core.gguf.source import FloatArray
-from backprop_core.gguf.transforms import AS_STORED, Order, Transform, tile_groups
+from backprop_core.gguf.transforms import AS_STORED, Order, Transform, row_numbers, tile_groups
 
-_DEFAULT_SECTIONS = (11, 11, 10, 0)
+_DEFAULT_SECTIONS: Final = [11, 11, 10]
 
 
 def metadata(config: ModelConfig, prefix: str) -> dict[str, Value]:
     """Return the keys that only this family has."""
     value_heads, key_heads = config.count("linear_num_value_heads"), config.count("linear_num_key_heads")
-    sections = [*config.rope.get("mrope_section", _DEFAULT_SECTIONS), 0, 0, 0, 0][:4]
+    sections = _sections(config.rope.get("mrope_section") or _DEFAULT_SECTIONS)
     rotary = int(config.head_size * config.rope_number("partial_rotary_factor", 0.25))
     interval = config.count("full_attention_interval", 4)
     keys = {
@@ -39,15 +41,24 @@ def metadata(config: ModelConfig, prefix: str) -> dict[str, Value]:
     return {f"{prefix}.{key}": value for key, value in keys.items()}
 
 
+def _sections(stored: Any) -> list[int]:
+    """Return how the rotary pairs are shared among time, height, width and a fourth axis."""
+    if not isinstance(stored, list) or not all(
+        type(count) is int and 0 <= count < 1 << 16 for count in stored
+    ):
+        raise InputError("INPUT_VALIDATION_FAILED", f"config.json gives rope mrope_section as {stored!r}.")
+    return [*stored, 0, 0, 0, 0][:4]
+
+
 def check(config: ModelConfig) -> None:
     """Refuse a mix of layers that engines would not read from the interval alone."""
     interval = config.count("full_attention_interval", 4)
-    stored = config.values.get("layer_types")
+    stored = config.listed("layer_types")
     expected = [
         "full_attention" if (layer + 1) % interval == 0 else "linear_attention"
         for layer in range(config.layers)
     ]
-    if stored is not None and list(stored) != expected:
+    if stored is not None and stored != expected:
         raise InputError(
             "INPUT_VALIDATION_FAILED", f"layer_types of this Qwen3.5 is not every {interval}th layer full."
         )
@@ -87,7 +98,7 @@ def _delta_net(config: ModelConfig, part: str) -> Transform:
 def _after_keys(config: ModelConfig, value_order: Order) -> Order:
     """Return an order that leaves query and key rows alone and reorders the value rows behind them."""
     before = 2 * config.count("linear_key_head_dim") * config.count("linear_num_key_heads")
-    order: Order = np.concatenate([np.arange(before), before + value_order])
+    order: Order = np.concatenate([row_numbers(before), before + value_order])
     return order
 
 

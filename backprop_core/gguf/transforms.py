@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_core.errors import InputError
 from backprop_core.gguf.source import FloatArray
 
 Order = NDArray[np.intp]
@@ -51,6 +52,14 @@ class Transform:
 
 
 AS_STORED: Final = Transform()
+_ROWS_MAX: Final = 1 << 22
+
+
+def row_numbers(count: int) -> Order:
+    """Return 0, 1, ... for a number of rows that a matrix can have."""
+    if count > _ROWS_MAX:
+        raise InputError("INPUT_VALIDATION_FAILED", f"The heads in config.json add up to {count} rows.")
+    return np.arange(count)
 
 
 def interleave_halves(heads: int, head_size: int) -> Order:
@@ -59,7 +68,7 @@ def interleave_halves(heads: int, head_size: int) -> Order:
     Checkpoints pair row i of a head with row i + head_size/2; ggml's rotary kernel for the Llama
     family pairs rows 2i and 2i + 1.
     """
-    order: Order = np.arange(heads * head_size).reshape(heads, 2, head_size // 2).swapaxes(1, 2).reshape(-1)
+    order: Order = row_numbers(heads * head_size).reshape(heads, 2, head_size // 2).swapaxes(1, 2).reshape(-1)
     return order
 
 
@@ -71,6 +80,6 @@ def tile_groups(groups: int, per_group: int, size: int) -> Order:
         per_group: value heads that share one key head.
         size: rows of one value head.
     """
-    grid = np.arange(groups * per_group * size).reshape(groups, per_group, size)
+    grid = row_numbers(groups * per_group * size).reshape(groups, per_group, size)
     order: Order = grid.swapaxes(0, 1).reshape(-1)
     return order

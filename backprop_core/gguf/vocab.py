@@ -28,6 +28,7 @@ from backprop_core.gguf.sentencepiece import (
 
 _FILE_BYTES_MAX: Final = 128 << 20
 _IDS_MAX: Final = 1 << 24
+_TEMPLATE_BYTES_MAX: Final = 4 << 20
 _SPECIAL_ROLES: Final = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding"}
 _ADDED_SCORE: Final = -1000.0
 _PAD_SCORE: Final = -10000.0
@@ -35,12 +36,13 @@ _PAD_SCORE: Final = -10000.0
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFiles:
-    """The parsed files of one tokenizer."""
+    """The parsed files of one tokenizer and the chat template that goes with it."""
 
     folder: Path
     tokenizer: Mapping[str, Any]
     config: Mapping[str, Any]
     generation: Mapping[str, Any]
+    chat_template: str | None
 
     @property
     def added(self) -> Sequence[Mapping[str, Any]]:
@@ -48,22 +50,13 @@ class TokenizerFiles:
         entries: Sequence[Mapping[str, Any]] = self.tokenizer.get("added_tokens") or []
         return entries
 
-    @property
-    def chat_template(self) -> str | None:
-        """The chat template, from its own file or from the tokenizer's configuration."""
-        path = self.folder / "chat_template.jinja"
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-        stored = self.config.get("chat_template")
-        return stored if isinstance(stored, str) else None
 
-
-def read_tokenizer(folder: Path, generation_folder: Path | None = None) -> TokenizerFiles:
+def read_tokenizer(folder: Path, base_folder: Path | None = None) -> TokenizerFiles:
     """Read the tokenizer files of a folder.
 
     Args:
         folder: holds `tokenizer.json`.
-        generation_folder: holds `generation_config.json` when `folder` does not.
+        base_folder: gives chat template and `generation_config.json` when `folder` has none.
 
     Raises:
         InputError: `tokenizer.json` is missing or damaged.
@@ -71,14 +64,17 @@ def read_tokenizer(folder: Path, generation_folder: Path | None = None) -> Token
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise InputError("INPUT_MODEL_NOT_FOUND", f"{folder} holds no tokenizer.json.")
-    generation = folder / "generation_config.json"
-    if not generation.is_file() and generation_folder is not None:
-        generation = generation_folder / "generation_config.json"
     tokenizer = _read_object(path)
     _require_sound(tokenizer)
-    return TokenizerFiles(
-        folder, tokenizer, _read_object(folder / "tokenizer_config.json"), _read_object(generation)
-    )
+    config = _read_object(folder / "tokenizer_config.json")
+    template = _chat_template(folder, config)
+    generation = _read_object(folder / "generation_config.json")
+    if base_folder is not None:
+        template = template or _chat_template(
+            base_folder, _read_object(base_folder / "tokenizer_config.json")
+        )
+        generation = generation or _read_object(base_folder / "generation_config.json")
+    return TokenizerFiles(folder, tokenizer, config, generation, template)
 
 
 def tokenizer_metadata(
@@ -200,6 +196,15 @@ def _adds_first(post_processor: Any, bos: int | None, ids_by_token: Mapping[str,
             first = processor["single"][0].get("SpecialToken", {}).get("id")
             return ids_by_token.get(first) == bos
     return False
+
+
+def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """Return the chat template from its own file, else from the tokenizer's configuration."""
+    path = folder / "chat_template.jinja"
+    if path.is_file() and path.stat().st_size <= _TEMPLATE_BYTES_MAX:
+        return path.read_text(encoding="utf-8", errors="replace")
+    stored = config.get("chat_template")
+    return stored if isinstance(stored, str) else None
 
 
 def _require_sound(tokenizer: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -249,8 +249,9 @@ def _only_writer_of(path: Path) -> Iterator[None]:
                 leftover.unlink()
         yield
     finally:
-        lock.path.unlink(missing_ok=True)
         lock.release()
+        with suppress(OSError):
+            lock.path.unlink()
 
 
 @contextmanager

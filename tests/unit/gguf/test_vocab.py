@@ -113,6 +113,14 @@ def test_second_end_of_generation_becomes_the_end_of_turn(tmp_path):
     assert metadata(tmp_path)["eot_token_id"] == 9
 
 
+def test_adapter_without_a_template_takes_that_of_its_base(tmp_path):
+    base, adapter = write_checkpoint(tmp_path / "base"), write_checkpoint(tmp_path / "adapter")
+    (adapter / "chat_template.jinja").unlink()
+    assert read_tokenizer(adapter, base).chat_template == "{{ messages[0]['content'] }}"
+    (adapter / "chat_template.jinja").write_text("own")
+    assert read_tokenizer(adapter, base).chat_template == "own"
+
+
 def test_begin_token_is_added_only_when_the_postprocessor_does(tmp_path):
     template = {
         "type": "TemplateProcessing",
