@@ -84,6 +84,10 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
         "The model is neither a preset, a folder, a cached model nor a hub id that answers.",
         "`backprop models list` shows the presets and what is in the cache.",
     ),
+    "INPUT_ADAPTER_INVALID": ErrorKind(
+        "The folder holds no LoRA adapter in safetensors form, or one of another model.",
+        "Name the folder of an adapter that was trained on this model, for example `./output/lora`.",
+    ),
     "INPUT_OUTPUT_DIR_NOT_OURS": ErrorKind(
         "The output folder holds files that Backpropagate did not write.",
         "Choose another `--output`, or move the named folder away.",

@@ -24,7 +24,7 @@ from backprop_core.events.types import Event
 from backprop_core.runs.index import first_state
 from backprop_core.services import runs as run_service
 from backprop_core.services import training as training_service
-from backprop_core.services.exports import ExportRequest
+from backprop_core.services.export_checks import ExportRequest
 from backprop_core.services.opening import open_workspace
 from backprop_core.services.training import StartedRun
 from backprop_core.workspace import Workspace
@@ -79,6 +79,9 @@ class Trainer:
         seed: int | None = None,
         packing: bool | None = None,
         oom_recovery: bool | None = None,
+        mode: Literal["lora", "full"] | None = None,
+        from_adapter: str | Path | None = None,
+        init_lora_weights: Literal["default", "pissa"] | None = None,
         lora_preset: Literal["quality", "fast", "auto"] | None = None,
         lora_r: int | Auto | None = None,
         lora_alpha: float | Auto | None = None,

@@ -23,6 +23,9 @@ from backprop_core.errors import ConfigError, InputError
 
 Source = Literal["default", "config", "environment", "flag", "explicit", "derived"]
 
+# LoRA learns best at about ten times the rate of full tuning (Schulman et al., "LoRA Without Regret", 2025).
+FULL_MODE_LEARNING_RATE: Final = 2e-5
+
 _RANK: Final[dict[Source, int]] = {"default": 0, "config": 1, "environment": 2, "flag": 3, "explicit": 4}
 
 
@@ -161,6 +164,9 @@ def _merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
             origins["steps"] = Origin(layer.source, "epochs are given")
         values.update(named)
         origins.update({name: Origin(layer.source, layer.note) for name in named})
+    if values["mode"] == "full" and origins["learning_rate"].source == "default":
+        values["learning_rate"] = FULL_MODE_LEARNING_RATE
+        origins["learning_rate"] = Origin("derived", "a tenth of the rate of an adapter")
     return values, origins
 
 

@@ -216,6 +216,28 @@ class TrainSpec(BaseModel):
         flag="--oom-recovery/--no-oom-recovery",
     )
 
+    mode: Literal["lora", "full"] = option(
+        "lora",
+        "lora: learn an adapter beside the frozen model. full: learn every weight, for models up to about "
+        "3 B; needs several times the memory and a tenth of the learning rate.",
+        label="Method",
+        section="training",
+    )
+    from_adapter: Annotated[str | None, _Blank] = option(
+        None,
+        "Folder of an earlier adapter to go on from; rank, alpha and layers are then its own.",
+        label="Start from adapter",
+        section="lora",
+        env="FROM_ADAPTER",
+        max_length=4096,
+    )
+    init_lora_weights: Literal["default", "pissa"] = option(
+        "default",
+        "How the adapter begins. pissa takes the strongest directions of each weight: learns faster at "
+        "first, starts slower, and the saved adapter has twice the rank.",
+        label="Adapter start",
+        section="lora",
+    )
     lora_preset: Literal["quality", "fast", "auto"] = option(
         "quality",
         "quality: rank 256 on all linear layers. fast: rank 16 on q and v. auto: the smallest rank that covers the data and fits.",

@@ -1,4 +1,4 @@
-"""The result of a run: the adapter in its folder, and a copy where the user wants it.
+"""The result of a run: the adapter or model in its folder, and a copy where the user wants it.
 
 Both are written beside their final name and swapped in by a rename; an older result is removed only
 when it carries the mark of a run.
@@ -25,13 +25,14 @@ def save_result(context: RunContext, learner: Learner, tokenizer: Any) -> str:
         OSError: the disk refuses.
         InputError: the publish target holds files of others; the run's own copy is kept.
     """
-    target = context.folder.adapter
+    target = context.folder.path / learner.artifact
     staged = _staging(target)
-    largest = learner.save(staged)
+    learner.save(staged)
     tokenizer.save_pretrained(staged)
     (staged / "README.md").unlink(missing_ok=True)
     files.write_text(staged / RUN_ID_FILE, context.info.run_id + "\n", durable=False)
-    _sync(staged / largest)
+    for path in staged.glob("*.safetensors"):
+        _sync(path)
     _swap_in(staged, target)
     if context.info.publish_to is not None:
         publish(target, Path(context.info.publish_to))

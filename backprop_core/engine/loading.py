@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
@@ -30,6 +31,11 @@ class BaseModel:
     resolved: ResolvedModel
     config: Any
     tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype in which the model was published."""
+        return self.config.dtype or torch.float32
 
     @property
     def reference(self) -> str:
@@ -62,16 +68,21 @@ def load_model(
 ) -> PreTrainedModel:
     """Load the weights of `base` onto `device`.
 
+    Weights that learn are held in fp32 on a processor: its memory allows it, and bf16 loses small
+    steps. On a card they are held in the precision of the computation.
+
     Raises:
         BackpropagateError: DEP_MODEL_LOAD_FAILED, or the code of what ran out.
     """
     context.phase("loading", base.resolved.id)
+    is_learning = context.spec.mode == "full"
+    dtype = torch.float32 if is_learning and not device.is_cuda else device.dtype
     transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base.resolved.path,
             config=base.config,
-            dtype=device.dtype,
+            dtype=dtype,
             attn_implementation="sdpa",
             local_files_only=True,
             use_safetensors=True,

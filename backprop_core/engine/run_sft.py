@@ -14,7 +14,7 @@ from backprop_core.engine.cutting import Cut
 from backprop_core.engine.devices import Device, select_device
 from backprop_core.engine.keeping import Keeper, Saved, Tally, find_saved, identity_of, require_same
 from backprop_core.engine.loading import BaseModel, fetch_base, load_model
-from backprop_core.engine.methods import Learner, make_learner
+from backprop_core.engine.methods import Learner, make_learner, trained_parameters
 from backprop_core.engine.oom import Cutter
 from backprop_core.engine.outcome import Outcome
 from backprop_core.engine.sampling import RowOrder
@@ -150,7 +150,7 @@ def announce(context: RunContext, ground: Ground, learner: Learner) -> None:
             rows=len(data.rows),
             micro_batch=chosen.batch_size,
             accumulation=chosen.gradient_accumulation,
-            trainable_parameters=learner.trained_parameters,
+            trainable_parameters=trained_parameters(learner.model),
             lora_r=learner.r,
             lora_alpha=learner.alpha,
             tokens=data.tokens,

@@ -55,7 +55,7 @@ class Case:
             precision=self.precision,
             quantization=quantization,
             optim=choose_optim(self.spec, self.device),
-            lora_r=r,
+            lora_r=None if self.spec.mode == "full" else r,
             target_modules=self.spec.target_modules,
             use_dora=self.spec.use_dora,
             tokens=tokens,
@@ -135,6 +135,8 @@ def _ways(case: Case) -> Iterator[tuple[Quantization, bool]]:
 
 
 def _quantizations(case: Case) -> tuple[Quantization, ...]:
+    if case.spec.mode == "full" or case.spec.init_lora_weights == "pissa":
+        return ("none",)
     if case.spec.quantization != "auto":
         return (case.spec.quantization,)
     return ("none", "4bit") if case.device == "cuda" else ("none",)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from backprop_core.config.resolve import FieldProblem
 from backprop_core.config.specs import TrainSpec, alpha_for_rank
 from backprop_core.planning.batch import Batch, Length, candidate_batches, choose_checkpoint_every, run_length
+from backprop_core.planning.ceiling import full_mode_problem
 from backprop_core.planning.device import choose_device, choose_precision, device_problems
 from backprop_core.planning.disk import disk_problems, run_disk_bytes
 from backprop_core.planning.explain import explain
 from backprop_core.planning.fit import Case, Fit, best_fit, choose_optim
-from backprop_core.planning.problems import data_problems, memory_problems, model_problems
+from backprop_core.planning.problems import data_problems, memory_problems, method_problems, model_problems
 from backprop_core.planning.rank import RANKS, RankChoice, choose_rank
 from backprop_core.planning.records import Choices, DeviceKind, MachineFacts, Plan, PlanFacts, Precision
 from backprop_core.planning.suggest import suggest
@@ -201,14 +202,26 @@ def _disk(facts: PlanFacts, choices: Choices, fit: Fit | None) -> int | None:
     return written + (facts.model.download_bytes or 0)
 
 
+def _full_mode_problems(
+    spec: TrainSpec, facts: PlanFacts, fit: Fit | None, free_bytes: int
+) -> list[FieldProblem]:
+    if spec.mode != "full" or facts.model.shape is None:
+        return []
+    peak = fit.forecast.peak_bytes if fit is not None else None
+    problem = full_mode_problem(facts.model.name, facts.model.shape, peak, free_bytes)
+    return [] if problem is None else [problem]
+
+
 def _problems(
     spec: TrainSpec, facts: PlanFacts, fit: Fit | None, free_bytes: int, disk_bytes: int | None
 ) -> list[FieldProblem]:
     found = [
         *data_problems(spec, facts.data),
         *model_problems(spec, facts.model),
+        *method_problems(spec),
         *device_problems(spec, facts.machine, facts.model),
         *disk_problems(disk_bytes or 0, facts.disk_free_bytes, facts.disk_total_bytes),
+        *_full_mode_problems(spec, facts, fit, free_bytes),
     ]
     # Without a usable device its memory means nothing.
     has_device = all(problem.code != "DEP_GPU_NOT_AVAILABLE" for problem in found)

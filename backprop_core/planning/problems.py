@@ -55,6 +55,44 @@ def model_problems(spec: TrainSpec, model: ModelFacts) -> list[FieldProblem]:
     return problems
 
 
+def method_problems(spec: TrainSpec) -> list[FieldProblem]:
+    """Return which fields ask for two things that exclude each other."""
+    problems = []
+    if spec.mode == "full" and spec.from_adapter is not None:
+        problems.append(
+            _excluded(
+                "from_adapter",
+                "Full mode trains no adapter.",
+                "Use --mode lora, or leave --from-adapter out.",
+            )
+        )
+    if spec.init_lora_weights == "pissa" and spec.quantization in {"4bit", "8bit"}:
+        problems.append(
+            _excluded(
+                "init_lora_weights",
+                f"PiSSA needs weights that are not in {spec.quantization}.",
+                "Use --quantization none, or --init-lora-weights default.",
+            )
+        )
+    if spec.init_lora_weights == "pissa" and spec.use_dora:
+        problems.append(
+            _excluded("init_lora_weights", "PiSSA and DoRA exclude each other.", "Turn one of them off.")
+        )
+    if spec.early_stopping is not None and spec.eval_split == 0:
+        problems.append(
+            _excluded(
+                "early_stopping",
+                "Early stopping measures held-out rows, and none are held out.",
+                "Add --eval-split 0.1.",
+            )
+        )
+    return problems
+
+
+def _excluded(field: str, message: str, hint: str) -> FieldProblem:
+    return FieldProblem(field, "INPUT_VALIDATION_FAILED", message, hint)
+
+
 def memory_problems(fit: Fit, free_bytes: int) -> list[FieldProblem]:
     """Return why the device cannot hold the run.
 
