@@ -150,12 +150,11 @@ class Access:
         return None
 
     def _cookie(self, session: Session, sid: str, *, is_tls: bool) -> tuple[bytes, bytes]:
-        now = self.now()
+        """Return the cookie of a session that is in use at this moment."""
+        now = session.seen_at
         left = session.left_s(now)
         ticket = self._tickets.issue(session.user, sid, session.epoch, now=now, left_s=left)
-        return cookies.set_cookie(
-            cookies.SESSION, ticket, max_age_s=min(LIFE_S, int(left)), is_tls=is_tls
-        )
+        return cookies.set_cookie(cookies.SESSION, ticket, max_age_s=min(LIFE_S, int(left)), is_tls=is_tls)
 
 
 def _matches(account: Account, user: str, password: str) -> bool:
@@ -164,4 +163,3 @@ def _matches(account: Account, user: str, password: str) -> bool:
     is_right = verify_password(password if is_possible else "", account.hash)
     same_user = compare_digest(user.encode("utf-8", "replace"), account.user.encode())
     return is_right and same_user and is_possible
-

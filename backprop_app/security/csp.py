@@ -16,8 +16,11 @@ _FIXED: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
+_STAY_ON_TLS: Final = (b"strict-transport-security", b"max-age=31536000")
 _LONG_LIVED: Final = ("/assets/", "/fonts/")
-_OURS: Final = frozenset({name for name, _ in _FIXED} | {b"content-security-policy", b"cache-control"})
+_OURS: Final = frozenset(
+    {name for name, _ in (*_FIXED, _STAY_ON_TLS)} | {b"content-security-policy", b"cache-control"}
+)
 
 
 class _InlineScripts(HTMLParser):
@@ -70,11 +73,18 @@ def content_policy(host: str, hashes: tuple[str, ...]) -> str:
 
 
 def secured(
-    headers: list[tuple[bytes, bytes]], path: str, host: str, hashes: tuple[str, ...], status: int
+    headers: list[tuple[bytes, bytes]],
+    path: str,
+    host: str,
+    hashes: tuple[str, ...],
+    status: int,
+    *,
+    is_tls: bool = False,
 ) -> list[tuple[bytes, bytes]]:
     """Return `headers` without any cross-origin grant and with the security headers.
 
-    Only finished assets may be kept by a cache; every other answer may hold private data.
+    Only finished assets may be kept by a cache; every other answer may hold private data. Over https the
+    browser is told to stay there.
     """
     kept = [
         (name, value)
@@ -84,4 +94,5 @@ def secured(
     is_asset = status in {200, 206, 304} and path.startswith(_LONG_LIVED)
     cache = b"public, max-age=31536000, immutable" if is_asset else b"no-store"
     policy = content_policy(host, hashes).encode("latin-1")
-    return [*kept, *_FIXED, (b"cache-control", cache), (b"content-security-policy", policy)]
+    secure = [*kept, *_FIXED, (b"cache-control", cache), (b"content-security-policy", policy)]
+    return [*secure, _STAY_ON_TLS] if is_tls else secure

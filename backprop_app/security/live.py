@@ -61,7 +61,8 @@ class LiveSocket:
         if not self._ended.done():
             waiting = asyncio.ensure_future(self._receive())
             try:
-                await asyncio.wait({waiting, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+                both: set[asyncio.Future[Any]] = {waiting, self._ended}
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 if not waiting.done():
                     waiting.cancel()
@@ -70,6 +71,7 @@ class LiveSocket:
                 if message["type"] != "websocket.receive" or self._is_within_rate():
                     return message
                 self.end(TOO_FAST)
+        await self.finish()
         return {"type": "websocket.disconnect", "code": self._ended.result()}
 
     async def send(self, message: Message) -> None:
@@ -84,8 +86,9 @@ class LiveSocket:
             stalled.cancel()
 
     async def finish(self) -> None:
-        """Tell the client why its connection ended, when the server ended it."""
+        """Tell the client why its connection ended, once and only when the server ended it."""
         if self._ended.done() and self._is_open:
+            self._is_open = False
             # The client may be gone already, or never read this.
             with contextlib.suppress(RuntimeError, OSError, TimeoutError):
                 message = {"type": "websocket.close", "code": self._ended.result()}

@@ -106,9 +106,7 @@ class LoginDesk:
         if not _is_our_form(headers, _first(fields, "token"), caller):
             return self._form(replace(form, error="This form was too old. Please try again."), caller, 403)
         agent = b" ".join(values(headers, b"user-agent")).decode("latin-1")
-        result = await access.log_in(
-            user, password, peer=caller.peer, agent=agent, is_tls=caller.is_tls
-        )
+        result = await access.log_in(user, password, peer=caller.peer, agent=agent, is_tls=caller.is_tls)
         if isinstance(result, Denied):
             return self._denied(form, result, caller)
         if caller.session is not None:
@@ -137,7 +135,9 @@ class LoginDesk:
 
     def _denied(self, form: LoginForm, denied: Denied, caller: Caller) -> Answer:
         if denied.wait_s:
-            answer = self._form(replace(form, error=f"Too many tries. Try again {_in(denied.wait_s)}."), caller, 429)
+            answer = self._form(
+                replace(form, error=f"Too many tries. Try again {_in(denied.wait_s)}."), caller, 429
+            )
             retry = (b"retry-after", str(denied.wait_s).encode())
             return Answer(answer.status, (*answer.headers, retry), answer.body)
         tries = "1 try" if denied.left == 1 else f"{denied.left or 'No'} tries"
@@ -146,9 +146,7 @@ class LoginDesk:
 
     def _form(self, form: LoginForm, caller: Caller, status: int) -> Answer:
         assert self._page is not None
-        cookie = cookies.set_cookie(
-            cookies.FORM, form.token, max_age_s=_FORM_LIFE_S, is_tls=caller.is_tls
-        )
+        cookie = cookies.set_cookie(cookies.FORM, form.token, max_age_s=_FORM_LIFE_S, is_tls=caller.is_tls)
         return Answer(status, (_HTML, cookie), self._page.render(form).encode())
 
 

@@ -48,7 +48,9 @@ _ICON: Final = (
     'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{}</svg>'
 )
 _WARNING: Final = _ICON.format('<path d="M12 4l9 16H3zM12 10v4.5M12 17.2v.1"/>')
-_LOCK: Final = _ICON.format('<rect x="5" y="11" width="14" height="9" rx="2"/><path d="M8 11V8a4 4 0 0 1 8 0v3"/>')
+_LOCK: Final = _ICON.format(
+    '<rect x="5" y="11" width="14" height="9" rx="2"/><path d="M8 11V8a4 4 0 0 1 8 0v3"/>'
+)
 _BRAND: Final = (
     '<svg width="20" height="20" viewBox="0 0 20 20" aria-hidden="true"><rect width="20" height="20" rx="5"/>'
     '<g fill="none" stroke="#fff" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round">'
@@ -87,9 +89,7 @@ class LoginPage:
         error = describes = ""
         if form.error:
             describes = ' aria-invalid="true" aria-describedby="error"'
-            error = (
-                f'<div id="error" class="line error" role="alert">{_WARNING}<span>{html.escape(form.error)}</span></div>'
-            )
+            error = f'<div id="error" class="line error" role="alert">{_WARNING}<span>{html.escape(form.error)}</span></div>'
         focus_user, focus_password = ("", " autofocus") if form.user else (" autofocus", "")
         return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">

@@ -11,7 +11,7 @@ import socket
 from dataclasses import dataclass
 from typing import Final
 
-from backprop_app.security.rules import Policy, is_loopback, parse_host
+from backprop_app.security.rules import Mode, Policy, is_loopback, parse_host
 from backprop_core.errors import DependencyError, InputError
 
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - compared, not bound
@@ -73,7 +73,7 @@ def decide(wanted: Wanted, *, has_credential: bool) -> Policy:
     names = {_name(text) for text in wanted.allow_hosts}
     if not is_loopback(wanted.host) and wanted.host not in _EVERYWHERE:
         names.add(_name(f"[{wanted.host}]" if ":" in wanted.host else wanted.host))
-    mode = "share" if wanted.share else "local" if is_loopback(wanted.host) else "lan"
+    mode: Mode = "share" if wanted.share else "local" if is_loopback(wanted.host) else "lan"
     return Policy(mode=mode, allowed_hosts=frozenset(names), require_session=has_credential)
 
 

@@ -40,7 +40,11 @@ _MAX_NEXT: Final = 500
 
 def is_clean(path: str) -> bool:
     """Tell whether a decoded path means one place only, whoever reads it: no dot segments, no backslash."""
-    if not path.startswith("/") or "\\" in path or any(ord(char) < 0x20 or ord(char) == 0x7F for char in path):
+    if (
+        not path.startswith("/")
+        or "\\" in path
+        or any(ord(char) < 0x20 or ord(char) == 0x7F for char in path)
+    ):
         return False
     normal = posixpath.normpath(path)
     return path.rstrip("/") == normal.rstrip("/") and not path.startswith("//")

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+Mode = Literal["local", "lan", "share", "container"]
+
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _SAME_SITE: Final = frozenset({b"same-origin", b"none"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -38,7 +40,7 @@ class Policy:
         max_session_sockets: websockets of one session.
     """
 
-    mode: Literal["local", "lan", "share", "container"] = "local"
+    mode: Mode = "local"
     allowed_hosts: frozenset[str] = field(default_factory=frozenset)
     tls_hosts: frozenset[str] = field(default_factory=frozenset)
     require_session: bool = False

@@ -88,7 +88,11 @@ class Session:
 
     def left_s(self, now: float) -> float:
         """Return for how long it may go on without being used."""
-        return min(self.seen_at + IDLE_S, self.created_at + LIFE_S) - now
+        return min(self.seen_at + IDLE_S - now, self.life_left_s(now))
+
+    def life_left_s(self, now: float) -> float:
+        """Return for how long it may go on however much it is used."""
+        return self.created_at + LIFE_S - now
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -11,11 +12,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
-from tests.support.asgi_server import exchange, request, running, status_of
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from backprop_app.security.gate import Gate
 from backprop_app.security.rules import Policy
+from tests.support.asgi_server import exchange, request, running, status_of
 
 SECURITY_HEADERS = (
     b"content-security-policy:",
@@ -50,8 +51,9 @@ class Inner:
             self.reached.append("websocket")
             await socket.accept()
             await socket.send_text("hello")
-            await socket.receive_text()
-            await socket.close()
+            with contextlib.suppress(WebSocketDisconnect):
+                await socket.receive_text()
+                await socket.close()
 
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         return Starlette(
@@ -63,15 +65,24 @@ class Inner:
         )
 
 
-@pytest.fixture
-def inner() -> Inner:
-    return Inner()
+@pytest.fixture(scope="module")
+def server():
+    inner = Inner()
+    policy = Policy(body_cap_bytes=1000, upload_cap_bytes=5000, max_sockets=2)
+    with running(Gate(inner.app(), policy)) as port:
+        yield inner, port
 
 
 @pytest.fixture
-def port(inner):
-    with running(Gate(inner.app(), Policy(body_cap_bytes=1000, upload_cap_bytes=5000, max_sockets=2))) as port:
-        yield port
+def inner(server):
+    server[0].reached.clear()
+    server[0].body_bytes = 0
+    return server[0]
+
+
+@pytest.fixture
+def port(server):
+    return server[1]
 
 
 @pytest.mark.parametrize("path", ["/", "/assets/app.js", "/healthz", "/_upload", "/api/runs"])
@@ -134,7 +145,11 @@ def test_our_own_page_may_post_and_gets_no_cross_origin_grant(port, inner):
     answer = exchange(
         port,
         request(
-            "POST", host="localhost:7860", origin="http://localhost:7860", sec_fetch_site="same-origin", body=b"x"
+            "POST",
+            host="localhost:7860",
+            origin="http://localhost:7860",
+            sec_fetch_site="same-origin",
+            body=b"x",
         ),
     )
     assert status_of(answer) == 200
@@ -153,7 +168,9 @@ def test_an_announced_body_over_the_cap_gets_413_before_it_is_read(port, inner):
 
 
 def chunked(path: str, chunks: int, size: int) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    )
     chunk = f"{size:x}\r\n".encode() + b"x" * size + b"\r\n"
     return head.encode() + chunk * chunks + b"0\r\n\r\n"
 

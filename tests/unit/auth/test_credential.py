@@ -7,6 +7,7 @@ import os
 import pytest
 
 from backprop_core.auth.credential import check_credential, parse_credential, weakness
+from backprop_core.auth.passwords import hash_password, verify_password
 from backprop_core.auth.sources import given_credential
 from backprop_core.errors import InputError
 
@@ -129,3 +130,11 @@ def test_a_credential_file_of_another_user_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         given_credential(text=None, file=file, environ={})
     assert "another user" in caught.value.message
+
+
+def test_the_hash_is_argon2id_with_the_chosen_cost_and_a_salt_of_its_own():
+    first, second = hash_password("correct horse"), hash_password("correct horse")
+    assert first.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+    assert first != second
+    assert verify_password("correct horse", first)
+    assert not verify_password("correct horsE", first)
