@@ -130,7 +130,13 @@ def _near_duplicates(folder: Path) -> list[Figure]:
     planted = len(range(20, _LONG_TEXT_ROWS, 20))
     return [
         Figure(f"near duplicates of 20,000 rows ({size / 1e6:.0f} MB)", seconds, "CPU s", 3.0),
-        Figure("planted ones found", 100 * (found.exact_rows + (found.near_rows or 0)) / planted, "%", 95, is_at_least=True),
+        Figure(
+            "planted ones found",
+            100 * (found.exact_rows + (found.near_rows or 0)) / planted,
+            "%",
+            95,
+            is_at_least=True,
+        ),
     ]
 
 
