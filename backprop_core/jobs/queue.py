@@ -93,27 +93,43 @@ def resume(ws: Workspace, run_id: str) -> RunState:
     A run of a Python program becomes one of the launcher's, which may be signalled.
 
     Raises:
-        StateError: STATE_RUN_NOT_ACTIVE when it completed; STATE_RUN_LOCKED when it has not ended or its
-            worker still closes down; STATE_CHECKPOINT_INVALID when its data is gone or changed.
+        StateError: see `require_resumable`.
+    """
+    state = require_resumable(ws, run_id)
+    if RunFolder(Path(state.folder)).is_worked_on():
+        raise _still_worked_on(state)
+    _begin_attempt(ws, state, "queued", is_detached=True)
+    ensure_scheduler(ws)
+    return _state(ws, state.run_id)
+
+
+def resume_here(ws: Workspace, run_id: str) -> None:
+    """Mark a run that ended early as one of the calling process, which holds its lock and works on it now.
+
+    Raises:
+        StateError: see `require_resumable`.
+    """
+    _begin_attempt(ws, require_resumable(ws, run_id), "starting", is_detached=False)
+
+
+def require_resumable(ws: Workspace, run_id: str) -> RunState:
+    """Return a run that ended early and whose next attempt may begin.
+
+    Raises:
+        StateError: STATE_RUN_NOT_ACTIVE when it completed; STATE_RUN_LOCKED when it has not ended;
+            STATE_CHECKPOINT_INVALID when its data is gone or changed.
     """
     state = refresh_run(ws, ws.database.find(run_id))
-    folder = RunFolder(Path(state.folder))
     if state.status == "completed":
         raise StateError(
             "STATE_RUN_NOT_ACTIVE",
             f"Run {state.short_id} is completed; nothing is left to do.",
             hint="Start a new run from its settings: `backprop replay RUN_ID`.",
         )
-    if not state.is_terminal or folder.is_worked_on():
-        raise StateError("STATE_RUN_LOCKED", f"Run {state.short_id} is {state.status} and has not ended.")
-    _require_same_data(state, folder.info())
-    info = folder.info().model_copy(update={"launch_id": new_run_id(), "is_detached": True})
-    files.write_json(folder.info_path, info.model_dump())
-    folder.clear_request()
-    if not ws.database.move(state.run_id, ("stopped", "failed", "interrupted"), "queued"):
-        raise StateError("STATE_RUN_LOCKED", f"Run {state.short_id} was started again by somebody else.")
-    ensure_scheduler(ws)
-    return _state(ws, state.run_id)
+    if not state.is_terminal:
+        raise _still_worked_on(state)
+    _require_same_data(state, RunFolder(Path(state.folder)).info())
+    return state
 
 
 def kill(ws: Workspace, run_id: str) -> RunState:
@@ -168,6 +184,20 @@ def _request(ws: Workspace, run_id: str, request: Request, allowed: tuple[Status
         )
     RunFolder(Path(row.state.folder)).request(request, ws.now())
     return row.state
+
+
+def _begin_attempt(ws: Workspace, state: RunState, status: Status, *, is_detached: bool) -> None:
+    """Give a run that ended to whoever works on it next; the launch ids of earlier attempts end here."""
+    folder = RunFolder(Path(state.folder))
+    info = folder.info().model_copy(update={"launch_id": new_run_id(), "is_detached": is_detached})
+    files.write_json(folder.info_path, info.model_dump())
+    folder.clear_request()
+    if not ws.database.move(state.run_id, ("stopped", "failed", "interrupted"), status):
+        raise StateError("STATE_RUN_LOCKED", f"Run {state.short_id} was started again by somebody else.")
+
+
+def _still_worked_on(state: RunState) -> StateError:
+    return StateError("STATE_RUN_LOCKED", f"Run {state.short_id} is {state.status} and has not ended.")
 
 
 def _require_same_data(state: RunState, info: RunInfo) -> None:
