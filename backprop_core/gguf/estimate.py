@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Final
 
-from backprop_core.gguf.export import Checkpoint, open_checkpoint, plan_checkpoint
-from backprop_core.gguf.plan import GgufPlan, PlannedTensor
+from backprop_core.gguf.export import Checkpoint, open_checkpoint, plan_checkpoint, quantization_of
+from backprop_core.gguf.header import padded
+from backprop_core.gguf.plan import PlannedTensor, plan_tensors
 from backprop_core.gguf.quantize import Packer, load_packer
-from backprop_core.gguf.types import QUANTIZATIONS, TensorType
+from backprop_core.gguf.types import QUANTIZATIONS, Quantization, TensorType
 from backprop_core.gguf.writer import pack_rows
 
 _SAMPLE_ELEMENTS: Final = 1 << 18
@@ -56,34 +57,45 @@ def forecast_gguf(
         InputError: the folder, adapter or a quantization cannot be used.
         RunError: RUNTIME_MERGE_EXPORT_FAILED, the adapter cannot be merged into this base.
     """
+    chosen = [quantization_of(key) for key in quantizations]
     checkpoint = open_checkpoint(model_dir, adapter_dir)
-    plans = [plan_checkpoint(checkpoint, key, None) for key in quantizations]
-    kinds = {tensor.entry.kind for plan in plans for tensor in plan.tensors}
+    plans = [
+        plan_tensors(checkpoint.config, checkpoint.architecture, checkpoint.source, entry) for entry in chosen
+    ]
+    # The head has the same length whatever the types, and is slow to make for a large vocabulary.
+    head_bytes = len(plan_checkpoint(checkpoint, chosen[0].key, None).header)
     packer = load_packer()
+    kinds = {tensor.entry.kind for tensors in plans for tensor in tensors}
     rates = {kind: _elements_per_second(checkpoint, plans[0], kind, packer) for kind in kinds}
     cores = threads or os.cpu_count() or 1
     return [
-        GgufForecast(
-            plan.quantization,
-            plan.size_bytes,
-            _seconds(plan, rates, cores),
-            QUANTIZATIONS[plan.quantization].quality,
-        )
-        for plan in plans
+        _forecast(entry, tensors, head_bytes, rates, cores)
+        for entry, tensors in zip(chosen, plans, strict=True)
     ]
 
 
-def _seconds(plan: GgufPlan, rates: Mapping[TensorType, float], cores: int) -> float:
+def _forecast(
+    chosen: Quantization,
+    tensors: Sequence[PlannedTensor],
+    head_bytes: int,
+    rates: Mapping[TensorType, float],
+    cores: int,
+) -> GgufForecast:
     elements: Counter[TensorType] = Counter()
-    for tensor in plan.tensors:
+    size_bytes = head_bytes
+    for tensor in tensors:
         elements[tensor.entry.kind] += prod(tensor.entry.shape)
+        size_bytes += padded(tensor.entry.size_bytes)
     packing = sum(count / rates[kind] for kind, count in elements.items()) / cores
-    return max(packing, plan.size_bytes / _WRITE_BYTES_PER_S)
+    seconds = max(packing, size_bytes / _WRITE_BYTES_PER_S)
+    return GgufForecast(chosen.key, size_bytes, seconds, chosen.quality)
 
 
-def _elements_per_second(checkpoint: Checkpoint, plan: GgufPlan, kind: TensorType, packer: Packer) -> float:
+def _elements_per_second(
+    checkpoint: Checkpoint, tensors: Sequence[PlannedTensor], kind: TensorType, packer: Packer
+) -> float:
     """Return how many weights one core reads, merges and packs per second, tried on a real matrix."""
-    tensor = _sample_tensor(checkpoint, plan, kind)
+    tensor = _sample_tensor(checkpoint, tensors, kind)
     columns = tensor.entry.shape[-1]
     rows = max(1, min(tensor.entry.shape[0], _SAMPLE_ELEMENTS // columns))
     sample = replace(tensor, entry=replace(tensor.entry, kind=kind))
@@ -93,12 +105,14 @@ def _elements_per_second(checkpoint: Checkpoint, plan: GgufPlan, kind: TensorTyp
     return rows * columns / (time.perf_counter() - began)
 
 
-def _sample_tensor(checkpoint: Checkpoint, plan: GgufPlan, kind: TensorType) -> PlannedTensor:
+def _sample_tensor(
+    checkpoint: Checkpoint, tensors: Sequence[PlannedTensor], kind: TensorType
+) -> PlannedTensor:
     """Return the largest matrix that the type fits, one that the adapter changes if there is any."""
     adapted = checkpoint.adapter.modules if checkpoint.adapter else {}
     fitting = [
         tensor
-        for tensor in plan.tensors
+        for tensor in tensors
         if len(tensor.entry.shape) == 2 and tensor.source and tensor.entry.shape[-1] % kind.block == 0
     ]
     return max(fitting, key=lambda tensor: (tensor.source in adapted, prod(tensor.entry.shape)))
