@@ -6,12 +6,14 @@ import reflex as rx
 
 from backprop_app.api.routes import create_api
 from backprop_app.failures import tell_page
+from backprop_app.pages.export import export_page
 from backprop_app.pages.not_found import not_found_page
 from backprop_app.pages.run import run_page
 from backprop_app.pages.runs import runs_page
 from backprop_app.pages.train import train_page
 from backprop_app.runtime import lifespan
 from backprop_app.security.gate import Gate
+from backprop_app.states.export import ExportState
 from backprop_app.states.rail import RailState
 from backprop_app.states.run import RunState
 from backprop_app.states.runs import RunsState
@@ -54,6 +56,13 @@ app.add_page(
     title="Run · Backpropagate",
     description=_DESCRIPTION,
     on_load=[RunState.watch, *_EVERYWHERE],
+)
+app.add_page(
+    export_page,
+    route="/export",
+    title="Export · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[ExportState.load, ExportState.watch, *_EVERYWHERE],
 )
 app.add_page(
     not_found_page,

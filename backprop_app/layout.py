@@ -19,7 +19,7 @@ from backprop_app.states.rail import RailState
 from backprop_app.states.shell import ShellState
 from backprop_app.theme import SERIES_REST, SERIES_TRAIN
 
-_PAGES: Final = (("Train", "train", "/"), ("Runs", "runs", "/runs"))
+_PAGES: Final = (("Train", "train", "/"), ("Runs", "runs", "/runs"), ("Export", "download", "/export"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def _rail() -> rx.Component:
                 rx.el.h2("Events"),
                 rx.cond(
                     RailState.run.run_id != "",
-                    link("All", to=f"/runs/{RailState.run.run_id}", class_name="sm"),
+                    link("All", to=RailState.run.href, class_name="sm"),
                     rx.fragment(),
                 ),
                 class_name="row sp",
@@ -174,7 +174,7 @@ def _rail() -> rx.Component:
 def _status_block() -> rx.Component:
     run = RailState.run
     working = rx.fragment(
-        link(run.name, to=f"/runs/{run.run_id}", class_name="m t1 ell ptitle"),
+        link(run.name, to=run.href, class_name="m t1 ell ptitle"),
         rx.cond(
             run.has_steps,
             rx.fragment(
@@ -210,7 +210,7 @@ def _status_block() -> rx.Component:
                 ("queued", rx.el.span("Starts when the device is free.")),
                 rx.el.span(
                     "Last: ",
-                    link(run.name, to=f"/runs/{run.run_id}"),
+                    link(run.name, to=run.href),
                     f", {run.status} {run.ended}",
                 ),
             ),

@@ -14,7 +14,7 @@ from backprop_core.errors import RunError
 from backprop_core.ollama import OllamaModel, Registration
 from backprop_core.runs.index import first_state
 from backprop_core.services import exports, ollama, runs
-from backprop_core.services.exports import ExportRequest
+from backprop_core.services.export_checks import ExportRequest
 from backprop_core.services.opening import open_workspace
 from backprop_core.workspace import Workspace
 from backpropagate.inprocess import Narrator, ObservedJournal, graceful_interrupt, say, stop_request

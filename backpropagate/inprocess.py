@@ -47,13 +47,24 @@ class ObservedJournal(JournalWriter):
 
 
 class Hooks:
-    """Calls the hooks of the user; what they raise is logged and goes no further."""
+    """Calls the hooks of the user; what they raise is logged and goes no further.
 
-    def __init__(self, callback: TrainingCallback, run_id: str, request_stop: Callable[[], None]) -> None:
+    Args:
+        epochs_told: passes over the data that earlier attempts completed.
+    """
+
+    def __init__(
+        self,
+        callback: TrainingCallback,
+        run_id: str,
+        request_stop: Callable[[], None],
+        *,
+        epochs_told: int = 0,
+    ) -> None:
         self._callback = callback
         self._run_id = run_id
         self._request_stop = request_stop
-        self._epochs_told = 0
+        self._epochs_told = epochs_told
         self._wants_stop = False
 
     def tell(self, event: ev.Event) -> None:
@@ -75,7 +86,7 @@ class Hooks:
     def _after_step(self, body: ev.Metrics) -> None:
         metrics = body.model_dump(exclude={"type", "step"})
         self._call("on_step", lambda: self._callback.on_step(body.step, metrics))
-        for epoch in range(self._epochs_told + 1, int(body.epoch + 1e-6) + 1):
+        for epoch in range(self._epochs_told + 1, whole_epochs(body.epoch) + 1):
             self._epochs_told = epoch
             self._call("on_epoch", lambda number=epoch: self._callback.on_epoch(number))
         self._call("should_stop", self._ask_to_stop)
@@ -90,6 +101,11 @@ class Hooks:
             call()
         except Exception:  # noqa: BLE001 - a hook of the user never ends the run
             _log.exception("run %s: the hook %s raised an exception", self._run_id, hook)
+
+
+def whole_epochs(epoch: float) -> int:
+    """Return how many passes over the data are complete."""
+    return int(epoch + 1e-6)
 
 
 class Narrator:

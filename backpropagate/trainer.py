@@ -5,11 +5,13 @@ Loads nothing heavy until `train` is called.
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from backprop_core import files
 from backprop_core.config.resolve import (
     Layer,
     Resolved,
@@ -20,7 +22,6 @@ from backprop_core.config.resolve import (
 from backprop_core.config.settings import load_settings
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import BackpropagateError, InputError, StateError
-from backprop_core.events.types import Event
 from backprop_core.runs.index import first_state
 from backprop_core.services import runs as run_service
 from backprop_core.services import training as training_service
@@ -31,8 +32,8 @@ from backprop_core.workspace import Workspace
 from backpropagate import rows
 from backpropagate.callback import TrainingCallback
 from backpropagate.exporting import export_here
-from backpropagate.inprocess import Hooks, Narrator, ObservedJournal, graceful_interrupt, say, stop_request
 from backpropagate.results import ExportResult, RunResult
+from backpropagate.training import train_here
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,6 +80,7 @@ class Trainer:
         seed: int | None = None,
         packing: bool | None = None,
         oom_recovery: bool | None = None,
+        pause_on_overheat: bool | None = None,
         mode: Literal["lora", "full"] | None = None,
         from_adapter: str | Path | None = None,
         init_lora_weights: Literal["default", "pissa"] | None = None,
@@ -114,6 +116,7 @@ class Trainer:
         epochs: float | None = None,
         samples: int | None = None,
         callback: TrainingCallback | None = None,
+        resume_from: str | None = None,
     ) -> RunResult:
         """Train in this process and return the result.
 
@@ -126,6 +129,7 @@ class Trainer:
             epochs: passes over the data; with `steps` too, whichever comes first.
             samples: use only the first rows.
             callback: hooks that are called between the steps.
+            resume_from: id of a run over the same data that ended early; it goes on as in `resume`.
 
         Raises:
             BackpropagateError: what stands in the way, before anything was created; or why the run failed.
@@ -134,11 +138,43 @@ class Trainer:
         named = {key: value for key, value in counts.items() if value is not None}
         spec = self._resolve(named).spec
         data = rows.data_file(dataset, Path(spec.output_dir))
+        if resume_from is not None:
+            _require_same(data, named, resume_from)
+            return self.resume(resume_from, callback)
         layer = Layer("explicit", {**self._given, **named, "dataset": str(data.path)}, "keyword")
         ws = open_workspace()
         try:
             started = _prepare(ws, layer, data)
-            self._newest = _work(ws, started, callback or TrainingCallback())
+            self._newest = train_here(
+                ws,
+                first_state(started.folder),
+                partial(training_service.register_in_process, ws, started),
+                callback or TrainingCallback(),
+            )
+        finally:
+            ws.close()
+        return self._newest
+
+    def resume(self, run_id: str, callback: TrainingCallback | None = None) -> RunResult:
+        """Let a run that ended early go on in this process, from its newest whole checkpoint.
+
+        The run keeps its own model, data and settings; the keywords of this trainer do not count.
+
+        Args:
+            run_id: a unique beginning is enough.
+            callback: hooks that are called between the steps.
+
+        Raises:
+            InputError: INPUT_RUN_NOT_FOUND, or the run is an export.
+            StateError: STATE_RUN_NOT_ACTIVE when it completed, STATE_RUN_LOCKED when it has not ended,
+                STATE_CHECKPOINT_INVALID when its data is gone or changed.
+            BackpropagateError: why its next attempt failed.
+        """
+        ws = open_workspace()
+        try:
+            state = run_service.resumable_here(ws, run_id)
+            register = partial(run_service.resume_here, ws, state.run_id)
+            self._newest = train_here(ws, state, register, callback or TrainingCallback())
         finally:
             ws.close()
         return self._newest
@@ -209,34 +245,24 @@ def _prepare(ws: Workspace, layer: Layer, data: rows.DataFile) -> StartedRun:
         raise
 
 
-def _work(ws: Workspace, started: StartedRun, callback: TrainingCallback) -> RunResult:
-    """Do the work of a prepared run under its lock and keep the index true to its journal."""
-    from backprop_core.engine.context import open_run
-    from backprop_core.engine.execution import execute
+def _require_same(data: rows.DataFile, named: Mapping[str, Any], run_id: str) -> None:
+    """Refuse counts and data that are not those of the run that shall go on.
 
-    folder, run_id = started.folder, started.run_id
-    request_stop = stop_request(folder, ws.clock)
-    hooks = Hooks(callback, run_id, request_stop)
-    narrator = Narrator(first_state(folder), ws.clock)
-
-    def tell(event: Event) -> None:
-        narrator.tell(event)
-        hooks.tell(event)
-
-    say(f"run_started run_id={run_id}")
-    with open_run(folder.path, ws.home, clock=ws.clock) as context:
-        training_service.register_in_process(ws, started)
-        try:
-            with (
-                ObservedJournal(folder.journal_path, ws.clock, tell) as journal,
-                graceful_interrupt(request_stop),
-            ):
-                execute(dataclasses.replace(context, journal=journal))
-        except BackpropagateError as error:
-            hooks.fail(error)
-            raise
-        finally:
-            state = run_service.get_run(ws, run_id)
-    result = RunResult.from_state(state)
-    hooks.complete(result)
-    return result
+    Raises:
+        InputError: INPUT_VALIDATION_FAILED.
+    """
+    ws = open_workspace()
+    try:
+        known = run_service.run_detail(ws, run_id).info.dataset_hash
+    finally:
+        ws.close()
+    is_same = data.path.is_file() and files.sha256_of(data.path) == known
+    if is_same and not named:
+        return
+    data.discard()
+    what = f"{next(iter(named))} cannot be given" if named else f"{data.path} is not its data"
+    raise InputError(
+        "INPUT_VALIDATION_FAILED",
+        f"Run {run_id} goes on with its own settings; {what}.",
+        hint="Leave resume_from out to start a new run.",
+    )

@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
-from backprop_app.api import uploads
+from backprop_app.api import exports, uploads
 from backprop_app.runtime import current
 from backprop_core.errors import BackpropagateError, ExitCode
 from backprop_core.events.journal import JournalReader
@@ -79,5 +79,6 @@ def create_api() -> FastAPI:
     api = FastAPI(title="Backpropagate", docs_url=None, redoc_url=None, openapi_url=None)
     api.include_router(router)
     api.include_router(uploads.router)
+    api.include_router(exports.router)
     api.add_exception_handler(BackpropagateError, _coded)
     return api

@@ -12,6 +12,7 @@ from backprop_app.states.shell import ShellState
 _KEYS: Final = (
     (("g", "t"), "Train"),
     (("g", "r"), "Runs"),
+    (("g", "e"), "Export"),
     (("Ctrl", "Enter"), "Start training"),
     (("/",), "Search runs"),
     (("j", "k"), "Next and previous row, Enter opens"),

@@ -27,6 +27,8 @@ _PHASES: Final = {
     "tokenizing": "Reading the data",
     "training": "Training",
     "saving": "Saving the adapter",
+    "exporting": "Writing the export",
+    "registering": "Handing it to Ollama",
 }
 _SOURCES: Final = {"page": "page", "cli": "command", "command": "command", "python": "Python"}
 
@@ -71,6 +73,7 @@ class RunView:
     summary: str = ""
     pause_reason: str = ""
     has_steps: bool = False
+    href: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,8 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
     """
     total = max(state.total_steps, state.step)
     percent = 100 * state.step / total if total else 0.0
+    if state.kind == "export" and state.phase_done and state.phase_total:
+        percent = 100 * state.phase_done / state.phase_total
     remaining = state.remaining_s
     took = _took(state, now)
     return RunView(
@@ -201,6 +206,7 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         summary=_summary(state, took),
         pause_reason=state.pause_reason,
         has_steps=state.step > 0,
+        href="/export" if state.kind == "export" else f"/runs/{state.run_id}",
     )
 
 

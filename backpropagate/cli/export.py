@@ -74,7 +74,7 @@ def export(
     Ctrl-C once cancels and leaves nothing behind, twice ends it at once.
     """
     from backprop_core.services import exports, runs
-    from backprop_core.services.exports import ExportRequest
+    from backprop_core.services.export_checks import ExportRequest
     from backpropagate.cli.follow import follow_own
     from backpropagate.cli.opening import workspace
     from backpropagate.cli.render import put, put_json, talk

@@ -21,7 +21,19 @@ _UsageError: Final[type[BaseException]] = typer.BadParameter.__bases__[0]
 
 def build_app() -> typer.Typer:
     """Return the command with every group in it."""
-    from backpropagate.cli import config, data, export, models, ollama, runs, system, train, ui
+    from backpropagate.cli import (
+        auth,
+        config,
+        data,
+        export,
+        models,
+        ollama,
+        runs,
+        steering,
+        system,
+        train,
+        ui,
+    )
 
     app = typer.Typer(
         help="Fine-tune a language model on one consumer GPU and ship it to Ollama.",
@@ -30,7 +42,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True)(_root)
-    for group in (train, export, runs, data, models, ollama, ui, system, config):
+    for group in (train, export, runs, steering, data, models, ollama, ui, auth, system, config):
         group.add_to(app)
     return app
 

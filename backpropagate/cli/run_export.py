@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from backprop_core.config.exports import ExportSpec
 from backprop_core.config.specs import TrainSpec
 from backprop_core.services.runs import RunDetail
 
@@ -16,6 +17,7 @@ SCHEMA_VERSION: Final = 1
 
 _STATE: Final = (
     "run_id",
+    "kind",
     "name",
     "status",
     "source",
@@ -45,11 +47,17 @@ def as_jsonl(details: Sequence[RunDetail]) -> str:
 
 
 def as_csv(details: Sequence[RunDetail]) -> str:
-    """Return a table with one row per run; cells that a spreadsheet would run are quoted with '."""
+    """Return a table with one row per run; cells that a spreadsheet would run are quoted with '.
+
+    Training runs and exports stand in one table; a setting that a kind does not have is empty.
+    """
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_STATE, "failure_code", *(f"spec.{name}" for name in TrainSpec.model_fields)])
-    writer.writerows([_cell(value) for value in _flat(detail).values()] for detail in details)
+    settings = dict.fromkeys([*TrainSpec.model_fields, *ExportSpec.model_fields])
+    columns = [*_STATE, "failure_code", *(f"spec.{name}" for name in settings)]
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for detail in details:
+        writer.writerow({name: _cell(value) for name, value in _flat(detail).items()})
     return stream.getvalue()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from backprop_core import units
+from backprop_core.errors import InputError
 from backprop_core.events.types import Event
 from backprop_core.runs.projection import RunState
 from backprop_core.runs.series import Point, thin
@@ -14,7 +16,7 @@ from backprop_core.services.runs import RunDetail
 from backpropagate.cli.render import pairs, put, shown, sparkline, table
 from backpropagate.progress import event_line, phase_line
 
-LIST_COLUMNS: Final = ("ID", "STATUS", "NAME", "MODEL", "STEP", "LOSS", "TIME", "CREATED")
+LIST_COLUMNS: Final = ("ID", "KIND", "STATUS", "NAME", "MODEL", "STEP", "LOSS", "TIME", "CREATED")
 LIST_NUMBERS: Final = ("STEP", "LOSS", "TIME")
 
 _SPARK_POINTS: Final = 60
@@ -27,6 +29,7 @@ def list_row(state: RunState) -> list[str]:
     seconds = units.duration(state.seconds) if state.seconds else "–"
     return [
         state.short_id,
+        state.kind,
         state.status,
         state.name,
         state.model.rpartition("/")[2],
@@ -46,11 +49,7 @@ def show_detail(
     if spark := sparkline([point.loss for point in thin(points, _SPARK_POINTS)]):
         put(f"Loss      {spark}")
     put()
-    origins = detail.origins
-    rows = [
-        [name, shown(value), f"{origins[name].source}  {origins[name].note}".rstrip()]
-        for name, value in detail.spec.model_dump().items()
-    ]
+    rows = [[name, shown(value), _origin(detail, name)] for name, value in detail.spec.model_dump().items()]
     table(("SETTING", "VALUE", "ORIGIN"), rows)
     lines = [line for event in events if (line := event_line(event.body))]
     if lines:
@@ -66,26 +65,44 @@ def show_detail(
 
 
 def _facts(state: RunState) -> dict[str, str]:
+    is_training = state.kind == "train"
     facts = {
         "Run": state.run_id,
+        "Kind": state.kind,
         "Name": state.name,
         "Status": state.status + (f", {phase_line(state.phase, state.phase_detail)}" if state.phase else ""),
         "Model": state.model,
         "Data": state.dataset,
         "Device": state.device,
-        "Steps": f"{units.count(state.step)} of {units.count(state.total_steps)}",
-        "Now": f"loss {units.loss(state.loss)}, first {units.loss(state.first_loss)}",
+        "Steps": f"{units.count(state.step)} of {units.count(state.total_steps)}" if is_training else "",
+        "Now": f"loss {units.loss(state.loss)}, first {units.loss(state.first_loss)}" if is_training else "",
         "Time": units.duration(state.seconds) if state.seconds else "",
         "Created": local_time(state.created_at),
         "Ended": local_time(state.ended_at) if state.ended_at else "",
-        "Adapter": f"{state.folder}/{state.artifact}" if state.artifact else "",
+        "Adapter" if is_training else "Export": str(Path(state.folder, state.artifact)) if state.artifact else "",
         "Folder": state.folder,
     }
     return {name: value for name, value in facts.items() if value}
 
 
+def _origin(detail: RunDetail, name: str) -> str:
+    origin = detail.origins.get(name)
+    return f"{origin.source}  {origin.note}".rstrip() if origin is not None else ""
+
+
 def differences(first: RunDetail, second: RunDetail) -> list[tuple[str, Any, Any]]:
-    """Return each setting and result that differs, with both values."""
+    """Return each setting and result that differs, with both values.
+
+    Raises:
+        InputError: INPUT_VALIDATION_FAILED, one is a training run and the other an export.
+    """
+    if first.state.kind != second.state.kind:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"Run {first.state.short_id} is of kind {first.state.kind} and run {second.state.short_id} of kind "
+            f"{second.state.kind}; they have no settings in common.",
+            hint="`backprop list-runs` shows the kind of each run.",
+        )
     a, b = first.spec.model_dump(), second.spec.model_dump()
     rows = [(name, a[name], b[name]) for name in a if a[name] != b[name]]
     for name in _RESULTS:

@@ -1,4 +1,4 @@
-"""The run commands: list, show, watch, stop, delete, compare, export. A unique prefix of an id is enough."""
+"""The commands over runs that exist: list, show, compare, export, delete. A unique prefix is enough."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import typer
 
 from backprop_core.errors import ExitCode
 from backpropagate.cli.root import command
+from backpropagate.cli.steering import AS_JSON, RUN_ID
 
-RUN_ID = Annotated[str, typer.Argument(metavar="RUN_ID", help="Id of the run; a unique beginning is enough.")]
-AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+KIND = Annotated[
+    Literal["all", "train", "export"], typer.Option("--kind", help="Only training runs, or only exports.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     command(app, "list-runs", alias="runs")(list_runs)
     command(app, "show-run")(show_run)
-    command(app, "watch")(watch)
-    command(app, "stop")(stop)
     command(app, "diff-runs")(diff_runs)
     command(app, "export-runs")(export_runs)
     command(app, "delete-run")(delete_run)
@@ -32,6 +32,7 @@ def list_runs(
     search: Annotated[
         str, typer.Option("--search", help="Only runs with this text in name, model, data or id.")
     ] = "",
+    kind: KIND = "all",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")] = 20,
     as_json: AS_JSON = False,
 ) -> None:
@@ -42,8 +43,9 @@ def list_runs(
     from backpropagate.cli.run_view import LIST_COLUMNS, LIST_NUMBERS, list_row
 
     with workspace() as ws:
-        states = runs.list_runs(ws, statuses=status or (), search=search, limit=limit)
-        total = runs.count_runs(ws, statuses=status or (), search=search)
+        wanted = None if kind == "all" else kind
+        states = runs.list_runs(ws, statuses=status or (), search=search, kind=wanted, limit=limit)
+        total = runs.count_runs(ws, statuses=status or (), search=search, kind=wanted)
     if as_json:
         put_json("runs", [state.model_dump() for state in states])
         return
@@ -68,37 +70,6 @@ def show_run(run_id: RUN_ID, as_json: AS_JSON = False) -> None:
         show_detail(
             detail, runs.series(ws, run_id), runs.recent_events(ws, run_id, 8), runs.log_tail(ws, run_id)
         )
-
-
-def watch(run_id: RUN_ID) -> int:
-    """Follow a run until it ends. Ctrl-C ends the watching, not the run."""
-    from backprop_core.services import runs
-    from backpropagate.cli.follow import follow_other
-    from backpropagate.cli.opening import workspace
-
-    with workspace() as ws:
-        return follow_other(ws, runs.get_run(ws, run_id).run_id)
-
-
-def stop(
-    run_id: RUN_ID,
-    force: Annotated[
-        bool, typer.Option("--force", help="End the process at once; nothing is saved.")
-    ] = False,
-) -> None:
-    """Ask a run to stop at its next step, with what it learned saved."""
-    from backprop_core.services import runs
-    from backpropagate.cli.opening import workspace
-    from backpropagate.cli.render import talk
-
-    with workspace() as ws:
-        state = runs.kill(ws, run_id) if force else runs.stop(ws, run_id)
-    if state.is_terminal:
-        talk(f"run {state.short_id} is {state.status}")
-    elif force:
-        talk(f"run {state.short_id} was ended")
-    else:
-        talk(f"run {state.short_id} was asked to stop; `backprop watch {state.short_id}` follows it")
 
 
 def diff_runs(first: RUN_ID, second: RUN_ID, as_json: AS_JSON = False) -> None:
@@ -131,6 +102,7 @@ def export_runs(
     status: Annotated[
         list[str] | None, typer.Option("--status", help="Only runs with this status; may repeat.")
     ] = None,
+    kind: KIND = "all",
 ) -> None:
     """Write every run with settings and results for other tools."""
     from backprop_core import files
@@ -140,8 +112,9 @@ def export_runs(
     from backpropagate.cli.run_export import as_csv, as_jsonl
 
     with workspace() as ws:
-        states = runs.list_runs(ws, statuses=status or (), limit=1_000_000)
-        details = [runs.run_detail(ws, state.run_id) for state in states if state.kind == "train"]
+        wanted = None if kind == "all" else kind
+        states = runs.list_runs(ws, statuses=status or (), kind=wanted, limit=1_000_000)
+        details = [runs.run_detail(ws, state.run_id) for state in states]
     text = as_csv(details) if file_format == "csv" else as_jsonl(details)
     if output is None:
         typer.echo(text, nl=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from backprop_core.errors import ExitCode
+from backprop_core.config.schema import train_field
+from backprop_core.errors import InputError
 from backpropagate.cli.options import given_values, with_schema
 from backpropagate.cli.root import command
 
@@ -18,6 +20,12 @@ def add_to(app: typer.Typer) -> None:
 
 @with_schema
 def train(
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume", metavar="RUN_ID", help="Let this run go on instead; it keeps its own settings."
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Submit only; print the run's id and return.")
     ] = False,
@@ -34,25 +42,36 @@ def train(
     Ctrl-C once stops the run at the next step with what it learned saved, twice ends it at once.
     """
     from backprop_core.config.resolve import Layer
-    from backprop_core.services import runs, training
-    from backpropagate.cli.follow import follow_own
+    from backprop_core.services import training
     from backpropagate.cli.opening import workspace
     from backpropagate.cli.plan import show_draft
-    from backpropagate.cli.render import put, put_json, talk
+    from backpropagate.cli.steering import resume_and_follow
+    from backpropagate.cli.submitted import follow_submitted
 
-    layer = Layer("flag", given_values(fields))
+    given = given_values(fields)
+    layer = Layer("flag", given)
     with workspace() as ws:
+        if resume is not None:
+            _require_alone(given, dry_run=dry_run)
+            return resume_and_follow(ws, resume, detach=detach, as_json=as_json)
         if dry_run:
             return show_draft(training.draft(ws, [layer], source="cli"), as_json=as_json)
         started = training.start(ws, [layer], source="cli")
-        talk(f"run_started run_id={started.run_id}")
-        if detach:
-            put_json("run", {"run_id": started.run_id}) if as_json else put(started.run_id)
-            return ExitCode.OK
-        code = follow_own(ws, started.run_id)
-        state = runs.get_run(ws, started.run_id)
-        if as_json:
-            put_json("run", runs.run_detail(ws, started.run_id).as_json())
-        elif state.artifact:
-            put(str(started.folder.info().publish_to or started.folder.path / state.artifact))
-        return code
+        return follow_submitted(ws, started.run_id, detach=detach, as_json=as_json)
+
+
+def _require_alone(given: Mapping[str, Any], *, dry_run: bool) -> None:
+    """Refuse what would change a run that goes on.
+
+    Raises:
+        InputError: INPUT_VALIDATION_FAILED with the first flag that cannot be given.
+    """
+    flags = [train_field(name).flag.split("/")[0] for name in given]
+    if dry_run:
+        flags.append("--dry-run")
+    if flags:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"A run that goes on keeps its settings; {flags[0]} cannot be given with --resume.",
+            hint="`backprop replay RUN_ID --override FIELD=VALUE` starts a new run with other settings.",
+        )

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backprop_core.errors import InputError
+from backprop_core.errors import InputError, StateError
 from backprop_core.files import read_json, sha256_of
 from backprop_core.gguf import check_gguf, export_gguf
 from backprop_core.gguf.source import open_model
-from backprop_core.services import exports, runs
+from backprop_core.jobs import queue
+from backprop_core.runs.index import first_state
+from backprop_core.services import export_checks, exports, runs
+from backprop_core.services.export_checks import ExportRequest
 from backprop_core.services.export_sources import find_source
-from backprop_core.services.exports import ExportRequest
 from backprop_core.workspace import Workspace
 from tests.support.checkpoints import HIDDEN, lora_arrays, write_adapter
 from tests.support.exports import QUERY, WorkerLauncher, leftovers, run_job, write_source
@@ -84,7 +86,7 @@ def test_a_lora_export_is_a_copy_without_pickles_and_links(ws, source, tmp_path)
 
 
 def test_the_exact_size_is_known_before(ws, source, tmp_path):
-    needed = exports.needed_bytes(
+    needed = export_checks.needed_bytes(
         ws, find_source(ws, str(source), face="cli"), "gguf", "q4_k_m", name="tuned"
     )
     target = tmp_path / "tuned.gguf"
@@ -176,13 +178,24 @@ def test_a_full_disk_fails_with_its_code_and_leaves_nothing(ws, launcher, source
 def test_of_two_exports_to_one_name_one_wins_whole(ws, source, tmp_path):
     target = tmp_path / "out" / "made.gguf"
     request = ExportRequest(str(source), quantization="q8_0", output=target)
-    first, second = (exports.start(ws, request, face="cli") for _ in range(2))
+    folders = [exports.prepare(ws, request, face="cli", is_detached=True) for _ in range(2)]
+    first, second = (queue.submit(ws, first_state(folder)) for folder in folders)
     for job in (first, second):
         wait_for(lambda job=job: runs.get_run(ws, job).is_terminal, "the end")
     assert runs.get_run(ws, first).status == "completed"
     loser = runs.get_run(ws, second)
     assert (loser.status, loser.error["code"]) == ("failed", "INPUT_OUTPUT_DIR_NOT_OURS")
     assert read_json(target.with_name("made.gguf.export.json"))["job_id"] == first
+
+
+def test_a_target_that_a_job_is_making_is_refused(ws, launcher, source, tmp_path):
+    launcher.meets = "hold-writing"
+    request = ExportRequest(str(source), output=tmp_path / "out" / "made.gguf")
+    job = exports.start(ws, request, face="cli")
+    with pytest.raises(StateError) as caught:
+        exports.start(ws, request, face="cli")
+    assert caught.value.code == "STATE_RUN_LOCKED"
+    runs.stop(ws, job)
 
 
 def test_an_existing_target_is_refused_before_a_job_is_made(ws, source, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from backprop_core.files import sha256_of
 from backprop_core.services import exports, ollama, runs
-from backprop_core.services.exports import ExportRequest
+from backprop_core.services.export_checks import ExportRequest
 from backprop_core.workspace import Workspace
 from tests.support.exports import WorkerLauncher, run_job, write_source
 from tests.support.fake_ollama import running_ollama

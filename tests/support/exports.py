@@ -10,7 +10,7 @@ from pathlib import Path
 from backprop_core.runs.projection import RunState
 from backprop_core.runs.store import RunFolder
 from backprop_core.services import exports, runs
-from backprop_core.services.exports import ExportRequest
+from backprop_core.services.export_checks import ExportRequest
 from backprop_core.workspace import Workspace
 from tests.support.checkpoints import HIDDEN, lora_arrays, write_adapter, write_checkpoint
 from tests.support.stores import ROOT, FakeWorkerLauncher, wait_for

@@ -1,0 +1,78 @@
+"""The export that works now or ended last: progress, Cancel, and why it failed."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from backprop_app.components.basics import bar, panel
+from backprop_app.components.dialogs import confirm
+from backprop_app.components.icons import icon
+from backprop_app.components.status import pill
+from backprop_app.states.export import ExportState
+
+_JOB = ExportState.job
+
+
+def job_card() -> rx.Component:
+    """Return the card of the job."""
+    working = rx.fragment(
+        rx.el.div(
+            rx.el.span(_JOB.phase, class_name="m"),
+            rx.el.span(_JOB.percent_text, class_name="t2 num"),
+            class_name="row sp",
+        ),
+        rx.el.div(
+            bar(f"{_JOB.percent}%"),
+            role="progressbar",
+            aria_label="Export",
+            aria_valuenow=_JOB.percent,
+            aria_valuemin=0,
+            aria_valuemax=100,
+        ),
+        rx.el.button(
+            icon("stop"),
+            rx.cond(ExportState.is_stopping, "Cancelling", "Cancel"),
+            type="button",
+            class_name="btn sm dng",
+            disabled=ExportState.is_stopping,
+            aria_busy=ExportState.is_stopping,
+            on_click=ExportState.ask_cancel,
+        ),
+    )
+    failed = rx.fragment(
+        rx.el.div(
+            icon("alert"),
+            rx.el.div(
+                rx.el.div(_JOB.message, class_name="t1"),
+                rx.el.div(_JOB.hint, class_name="wrapcell"),
+                rx.el.div(_JOB.code, class_name="mono t3"),
+            ),
+            class_name="note danger",
+            role="alert",
+        ),
+        rx.el.button(
+            icon("again"), "Try again", type="button", class_name="btn sm", on_click=ExportState.repeat
+        ),
+    )
+    return panel(
+        rx.el.h2(rx.cond(_JOB.is_open, "Exporting", "Last export")),
+        rx.el.div(
+            rx.el.div(_JOB.name, class_name="mono m wrapcell"),
+            rx.cond(_JOB.is_open, working, rx.cond(_JOB.is_bad, failed, rx.fragment())),
+            class_name="p col g3",
+        ),
+        aside=rx.el.span(pill(_JOB.status), aria_live="polite"),
+    )
+
+
+def export_dialog() -> rx.Component:
+    """Return the confirmation of Cancel."""
+    return confirm(
+        title=rx.Var.create("Cancel the export of ") + _JOB.name + "?",
+        text="What is written so far is removed. The run and its adapter stay as they are.",
+        keep="Keep exporting",
+        act="Cancel the export",
+        is_open=ExportState.asks_cancel,
+        on_close=ExportState.keep,
+        on_act=ExportState.cancel,
+    )

@@ -1,0 +1,64 @@
+"""The exports that stand on the disk, each with its place, its download and its line for Ollama."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import reflex as rx
+
+from backprop_app.components.basics import panel
+from backprop_app.components.icons import icon
+from backprop_app.components.local import CopyButton
+from backprop_app.states.export import ExportState
+
+
+def export_list() -> rx.Component:
+    """Return the panel with the list."""
+    head = rx.el.tr(
+        rx.el.th("File"),
+        rx.el.th("Made", class_name="hide-s"),
+        rx.el.th("Size", class_name="r"),
+        rx.el.th("Ollama", class_name="hide-s hide-n"),
+        rx.el.th(rx.el.span("Actions", class_name="sr"), class_name="r"),
+    )
+    return panel(
+        "Exports",
+        rx.el.table(
+            rx.el.thead(head), rx.el.tbody(rx.foreach(ExportState.items, _row)), aria_label="Exports"
+        ),
+        aside=ExportState.items_text,
+    )
+
+
+def _row(item: Any) -> rx.Component:
+    run_line = rx.cond(
+        item.run_line != "",
+        CopyButton.create(icon("prompt", "s"), text=item.run_line, class_name="btn sm ghost"),
+        rx.fragment(),
+    )
+    download = rx.cond(
+        item.href != "",
+        rx.el.a(
+            icon("download", "s"),
+            "Download",
+            href=item.href,
+            class_name="btn sm",
+            custom_attrs={"download": ""},
+        ),
+        rx.fragment(),
+    )
+    return rx.el.tr(
+        rx.el.td(rx.el.span(item.name, class_name="mono m", title=item.path), class_name="wrapcell"),
+        rx.el.td(item.made, class_name="t2 hide-s"),
+        rx.el.td(item.size, class_name="r"),
+        rx.el.td(item.ollama, class_name="t2 hide-s hide-n"),
+        rx.el.td(
+            rx.el.div(
+                run_line,
+                CopyButton.create(icon("copy", "s"), text=item.path, class_name="btn sm ghost"),
+                download,
+                class_name="row end",
+            ),
+            class_name="r",
+        ),
+    )

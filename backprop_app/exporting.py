@@ -1,0 +1,83 @@
+"""What the Export page asks of the services: rows of types, a verdict on a request, the newest job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from backprop_app.runtime import Runtime
+from backprop_app.views import export as views
+from backprop_app.views.export import ExportItem, TypeItem
+from backprop_core import files
+from backprop_core.errors import BackpropagateError
+from backprop_core.runs.projection import RunState
+from backprop_core.services import export_checks, export_sources, exports, runs
+from backprop_core.services.export_checks import ExportRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an export can start."""
+
+    needs: str = ""
+    blocked: str = ""
+    hint: str = ""
+
+
+def verdict_on(runtime: Runtime, request: ExportRequest) -> Verdict:
+    """Return whether the export that the page describes can start."""
+    if not request.source:
+        return Verdict()
+    try:
+        needed = export_checks.check_request(runtime.ws, request, face="page").needed_bytes
+    except BackpropagateError as error:
+        return Verdict(blocked=error.message, hint=_page_hint(error.hint))
+    free = files.free_bytes(export_checks.exports_root(runtime.ws, "page"))
+    return Verdict(needs=views.needs_text(needed, free))
+
+
+def _page_hint(hint: str) -> str:
+    """Return a hint without the options of the command line."""
+    return hint if "--" not in hint else "Choose another name, format or type."
+
+
+def types_of(runtime: Runtime, run_id: str) -> tuple[list[TypeItem], BackpropagateError | None]:
+    """Return the rows of the table of types, and why they cannot be worked out."""
+    ws = runtime.ws
+    if not run_id:
+        return [], None
+    try:
+        source = export_sources.find_source(ws, run_id, face="page")
+        known = runtime.memo.get(
+            ("export", str(source.folder)), lambda: exports.forecast(ws, source, views.SHOWN_TYPES)
+        )
+    except BackpropagateError as error:
+        return views.unknown_types(), error
+    made = {
+        export.spec.quantization
+        for export in exports.list_finished(ws)
+        if export.spec.run_id == run_id and export.spec.format == "gguf"
+    }
+    return views.type_items(known, {key for key in made if key}) or views.unknown_types(), None
+
+
+def newest_job(runtime: Runtime) -> RunState | None:
+    """Return the export that works or waits, else the one that ended last."""
+    found = runs.list_runs(runtime.ws, kind="export", limit=10)
+    unfinished = [state for state in found if not state.is_terminal]
+    if unfinished:
+        return unfinished[-1]
+    return found[0] if found else None
+
+
+def finished_items(runtime: Runtime) -> list[ExportItem]:
+    """Return the rows of the exports that stand on the disk."""
+    root = export_checks.exports_root(runtime.ws, "page")
+    return [
+        views.export_item(export, runtime.now(), can_download=_is_download(export.path, root))
+        for export in exports.list_finished(runtime.ws, limit=20)
+    ]
+
+
+def _is_download(path: Path, root: Path) -> bool:
+    return path.is_relative_to(root) and path.is_file()

@@ -1,0 +1,291 @@
+"""The Export page: what to export, in which form, and the job that does it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any, Final
+
+import reflex as rx
+
+from backprop_app.exporting import finished_items, newest_job, types_of, verdict_on
+from backprop_app.runtime import current
+from backprop_app.states.assign import assign
+from backprop_app.states.shell import ShellState
+from backprop_app.views import export as views
+from backprop_app.views.export import ExportItem, JobView, OllamaView, SourceItem, TypeItem
+from backprop_core.errors import BackpropagateError
+from backprop_core.runs.projection import TERMINAL, RunState
+from backprop_core.services import export_checks, export_sources, exports, ollama, runs
+from backprop_core.services.export_checks import ExportRequest
+
+_FRAME_S: Final = 0.2
+_NAME_LENGTH: Final = 80
+_FORMATS: Final = frozenset(key for key, _ in views.FORMATS)
+_QUANTIZED: Final = frozenset({"gguf", "ollama-adapter"})
+
+
+class ExportState(rx.State):
+    """What the user chose, and what the machine makes of it."""
+
+    is_loaded: bool = False
+    sources: list[SourceItem] = []
+    source: SourceItem = SourceItem("", "", "", "")
+    format: str = "gguf"
+    format_note: str = ""
+    quantization: str = export_checks.DEFAULT_QUANTIZATION
+    types: list[TypeItem] = []
+    is_measuring: bool = False
+    name: str = ""
+    to_ollama: bool = False
+    ollama_name: str = ""
+    server: OllamaView = OllamaView()
+    needs: str = ""
+    blocked: str = ""
+    blocked_hint: str = ""
+    job: JobView = JobView()
+    items: list[ExportItem] = []
+    items_text: str = ""
+    command: str = ""
+    python: str = ""
+    open_picker: bool = False
+    asks_cancel: bool = False
+    is_starting: bool = False
+    is_stopping: bool = False
+    revision: int = 0
+    _start_key: str = ""
+
+    @rx.event(background=True)
+    async def load(self) -> Any:
+        """Look up what can be exported; the address may name the run."""
+        runtime = current()
+        async with self:
+            wanted = str(self.router.url.query_parameters.get("run", "")) or self.source.run_id
+            self._start_key = self._start_key or uuid.uuid4().hex
+        states = await asyncio.to_thread(export_sources.list_sources, runtime.ws)
+        sources = [views.source_item(state, runtime.now()) for state in states]
+        chosen = next((item for item in sources if wanted and item.run_id.startswith(wanted)), None)
+        async with self:
+            assign(self, sources=sources, is_loaded=True)
+            if chosen is None and sources:
+                chosen = sources[0]
+            if chosen is None:
+                self.source = SourceItem("", "", "", "")
+                return ExportState.look_at_ollama
+            self._choose(chosen)
+        return [ExportState.measure, ExportState.look_at_ollama]
+
+    @rx.event
+    def show_picker(self, is_open: bool) -> None:
+        """Open or close the list of runs."""
+        self.open_picker = bool(is_open)
+
+    @rx.event
+    def choose_run(self, run_id: str) -> Any:
+        """Export another run."""
+        self.open_picker = False
+        for item in self.sources:
+            if item.run_id == run_id:
+                self._choose(item)
+                return ExportState.measure
+        return None
+
+    @rx.event
+    def choose_format(self, key: str) -> Any:
+        """Export to another format."""
+        if key in _FORMATS:
+            self.format = key
+            return ExportState.check
+        return None
+
+    @rx.event
+    def choose_type(self, key: str) -> Any:
+        """Take another GGUF type."""
+        if key in views.SHOWN_TYPES:
+            self.quantization = key
+            return ExportState.check
+        return None
+
+    @rx.event
+    def set_name(self, value: str) -> Any:
+        """Change the name of file and model."""
+        self.name = str(value).strip()[:_NAME_LENGTH]
+        return ExportState.check
+
+    @rx.event
+    def set_ollama_name(self, value: str) -> Any:
+        """Change the name in Ollama."""
+        self.ollama_name = str(value).strip()[:_NAME_LENGTH]
+        return ExportState.check
+
+    @rx.event
+    def toggle_ollama(self) -> Any:
+        """Register with Ollama afterwards, or not."""
+        self.to_ollama = not self.to_ollama
+        return [ExportState.check, ExportState.look_at_ollama]
+
+    @rx.event(background=True)
+    async def look_at_ollama(self) -> None:
+        """Ask whether the server answers."""
+        try:
+            status = await asyncio.to_thread(ollama.status)
+        except BackpropagateError as error:
+            status = ollama.OllamaStatus("", "", error.message)
+        async with self:
+            self.server = views.ollama_view(status)
+
+    @rx.event(background=True)
+    async def measure(self) -> Any:
+        """Work out size and time of every type, without holding up the page."""
+        runtime = current()
+        async with self:
+            run_id, self.is_measuring = self.source.run_id, True
+        types, problem = await asyncio.to_thread(types_of, runtime, run_id)
+        async with self:
+            if run_id == self.source.run_id:
+                assign(self, types=types, is_measuring=False)
+        if problem is not None:
+            async with self:
+                assign(self, blocked=problem.message, blocked_hint=problem.hint)
+            return None
+        return ExportState.check
+
+    @rx.event(background=True)
+    async def check(self) -> None:
+        """Tell what the export needs, or why it cannot start."""
+        runtime = current()
+        async with self:
+            request = self._request()
+            self._describe()
+        verdict = await asyncio.to_thread(verdict_on, runtime, request)
+        async with self:
+            if request == self._request():
+                assign(self, needs=verdict.needs, blocked=verdict.blocked, blocked_hint=verdict.hint)
+
+    @rx.event(background=True)
+    async def start(self) -> Any:
+        """Start the export; a second click before the answer is the same job."""
+        async with self:
+            if self.is_starting or not self.source.run_id:
+                return None
+            self.is_starting = True
+            request, key = self._request(), self._start_key
+        runtime = current()
+        try:
+            await asyncio.to_thread(exports.start, runtime.ws, request, face="page", start_key=key)
+        except BackpropagateError as error:
+            async with self:
+                assign(self, is_starting=False, blocked=error.message, blocked_hint=error.hint)
+            return None
+        async with self:
+            self.is_starting, self._start_key = False, uuid.uuid4().hex
+        return None
+
+    @rx.event
+    def ask_cancel(self) -> None:
+        """Ask before the export is cancelled."""
+        self.asks_cancel = True
+
+    @rx.event
+    def keep(self) -> None:
+        """Let the export go on."""
+        self.asks_cancel = False
+
+    @rx.event(background=True)
+    async def cancel(self) -> Any:
+        """Cancel the export that works."""
+        async with self:
+            job_id, self.asks_cancel, self.is_stopping = self.job.job_id, False, True
+        try:
+            await asyncio.to_thread(runs.stop, current().ws, job_id)
+        except BackpropagateError as error:
+            async with self:
+                self.is_stopping = False
+            return ShellState.show_toast(error.message, error.hint, "danger")
+        return None
+
+    @rx.event(background=True)
+    async def repeat(self) -> Any:
+        """Put the job that failed back into the queue."""
+        async with self:
+            job_id = self.job.job_id
+        try:
+            await asyncio.to_thread(exports.again, current().ws, job_id)
+        except BackpropagateError as error:
+            return ShellState.show_toast(error.message, error.hint, "danger")
+        return None
+
+    @rx.event(background=True)
+    async def watch(self) -> None:
+        """Keep the newest job and the list of exports live until the page is left."""
+        runtime = current()
+        seen: tuple[str, str] | None = None
+        while True:
+            state = await asyncio.to_thread(newest_job, runtime)
+            mark = (state.run_id, state.status) if state else ("", "")
+            items = await asyncio.to_thread(finished_items, runtime) if mark != seen else None
+            async with self:
+                self._show(state, items)
+            if seen is not None and mark != seen:
+                await self._after_change(mark)
+            seen = mark
+            await asyncio.sleep(_FRAME_S)
+
+    async def _after_change(self, mark: tuple[str, str]) -> None:
+        """Look again at what an export that began or ended changes on the page."""
+        async with self:
+            run_id = self.source.run_id
+            if mark[1] in TERMINAL:
+                self.is_stopping = self.asks_cancel = False
+        types, _ = await asyncio.to_thread(types_of, current(), run_id)
+        async with self:
+            if run_id == self.source.run_id:
+                assign(self, types=types)
+            request = self._request()
+        verdict = await asyncio.to_thread(verdict_on, current(), request)
+        async with self:
+            assign(self, needs=verdict.needs, blocked=verdict.blocked, blocked_hint=verdict.hint)
+
+    def _show(self, state: RunState | None, items: list[ExportItem] | None) -> None:
+        assign(self, job=views.job_view(state) if state else JobView())
+        if items is not None:
+            count = f"{len(items)} {'file' if len(items) == 1 else 'files'}" if items else ""
+            assign(self, items=items, items_text=count)
+
+    def _choose(self, item: SourceItem) -> None:
+        """Take a run and names made from it."""
+        if item.run_id != self.source.run_id:
+            self.name = _default_name(item)
+            self.ollama_name = export_checks.ollama_name_of(item.name)
+            self.revision += 1
+            assign(self, types=views.unknown_types(), needs="", blocked="", blocked_hint="")
+        self.source = item
+        self._describe()
+
+    def _request(self) -> ExportRequest:
+        """Return what Start would ask for."""
+        wants_ollama = self.to_ollama and self.format in _QUANTIZED
+        return ExportRequest(
+            source=self.source.run_id,
+            format=self.format,  # type: ignore[arg-type]
+            quantization=self.quantization,
+            name=self.name or None,
+            ollama_name=self.ollama_name if wants_ollama else None,
+        )
+
+    def _describe(self) -> None:
+        """Write down the note of the format and the two twins."""
+        request = self._request()
+        name = "" if self.name == _default_name(self.source) else self.name
+        words = (self.source.short_id, self.format, self.quantization, name, request.ollama_name or "")
+        assign(
+            self,
+            format_note=views.FORMAT_NOTES[self.format],
+            command=views.command_twin(*words),
+            python=views.python_twin(*words),
+        )
+
+
+def _default_name(item: SourceItem) -> str:
+    """Return what a file is called when nobody says otherwise; the services call it the same."""
+    return f"{item.name}-{item.short_id}"
