@@ -66,10 +66,17 @@ class Case:
 
     def _micro_tokens(self, batch: Batch, row_tokens: int) -> int:
         """Return the tokens of the largest micro-batch: packed to its limit, or of its rows alone."""
-        if self.spec.packing:
-            limit = micro_batch_tokens(self.device, batch.micro, row_tokens)
-            return min(limit, _largest_sum(self.data, batch.effective, row_tokens))
-        return _largest_sum(self.data, batch.micro, row_tokens)
+        if not self.spec.packing:
+            return _largest_sum(self.data, batch.micro, row_tokens)
+        limit = micro_batch_tokens(self.device, batch.micro, row_tokens)
+        if _is_uniform(self.data, row_tokens):
+            limit -= limit % row_tokens
+        return min(limit, _largest_sum(self.data, batch.effective, row_tokens))
+
+
+def _is_uniform(data: DataFacts | None, row_tokens: int) -> bool:
+    """Return whether all rows are about as long as the longest, so that only whole ones fill a bin."""
+    return data is not None and data.tokens >= 0.9 * row_tokens * data.usable_rows
 
 
 def _largest_sum(data: DataFacts | None, rows: int, row_tokens: int) -> int:
