@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ SYSTEM: Final[Literal["linux", "windows", "macos"]] = "windows" if WINDOWS else 
 
 _LOCK_POLL_S: Final = 0.02
 _REPLACE_TRIES: Final = 40
+_HELPER_END_S: Final = 5.0
 _REPLACE_WAIT_S: Final = 0.05
 
 
@@ -97,6 +99,8 @@ def lock_is_free(path: Path) -> bool:
 if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
     import ctypes
     import msvcrt
+
+    _ES_CONTINUOUS, _ES_SYSTEM_REQUIRED = 0x80000000, 0x00000001
 
     NO_FOLLOW = 0
     _NO_INHERIT = os.O_NOINHERIT | os.O_BINARY
@@ -205,7 +209,6 @@ else:
         finally:
             os.close(fd)
 
-
     def process_memory_bytes() -> int:
         """Return the resident memory of this process; on macOS the peak of it."""
         if MACOS:  # pragma: no cover
@@ -260,6 +263,33 @@ def spawn_detached(
         close_fds=True,
         **_session_arguments(),
     )
+
+
+@contextlib.contextmanager
+def keep_awake() -> Iterator[None]:
+    """Ask the system not to sleep while the block runs, where it offers that; failure is harmless."""
+    if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
+        ctypes.windll.kernel32.SetThreadExecutionState(_ES_CONTINUOUS | _ES_SYSTEM_REQUIRED)
+        try:
+            yield
+        finally:
+            ctypes.windll.kernel32.SetThreadExecutionState(_ES_CONTINUOUS)
+        return
+    command = (
+        ["caffeinate", "-i"] if MACOS else ["systemd-inhibit", "--what=idle:sleep", "--who=Backpropagate"]
+    )
+    if shutil.which(command[0]) is None:
+        yield
+        return
+    # The helper waits for the end of its input, so that it ends with this process, however that ends.
+    helper = subprocess.Popen(
+        [*command, "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            helper.communicate(timeout=_HELPER_END_S)
 
 
 @contextlib.contextmanager

@@ -216,6 +216,13 @@ class TrainSpec(BaseModel):
         flag="--oom-recovery/--no-oom-recovery",
     )
 
+    pause_on_overheat: bool = option(
+        True,
+        "Pause between two steps while the card is about to slow down from heat, and go on once it is cool.",
+        label="Pause when too hot",
+        section="training",
+        flag="--pause-on-overheat/--no-pause-on-overheat",
+    )
     mode: Literal["lora", "full"] = option(
         "lora",
         "lora: learn an adapter beside the frozen model. full: learn every weight, for models up to about "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -14,6 +14,7 @@ from backprop_core.engine.devices import Device
 from backprop_core.engine.evaluation import held_out_loss, is_better
 from backprop_core.engine.keeping import Keeper, Saved, Tally
 from backprop_core.engine.sampling import RowOrder
+from backprop_core.engine.thermal import MAX_PAUSES, Heat, HeatJudge
 from backprop_core.engine.trainer import StepFacts
 from backprop_core.errors import RunError
 from backprop_core.events.types import Evaluated, Metrics, RunContinued, RunPaused
@@ -55,6 +56,9 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._held_out = held_out
         self._patience = patience
         self._began = 0.0
+        self._heat = HeatJudge()
+        self._heat_seq = 0
+        self._heat_pauses = 0
         self.trainer: Any = None
 
     def on_train_begin(
@@ -136,11 +140,13 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
     def _obey(self, step: int, control: TrainerControl) -> None:
         watch = self._context.control
         if watch.request() == "pause":
-            self._context.journal.append(RunPaused(step=step, reason="the user paused the run"))
-            while watch.request() == "pause" and not watch.is_interrupted:
-                watch.wait()
-            if not watch.is_interrupted and watch.request() != "stop":
-                self._context.journal.append(RunContinued(step=step))
+            self._pause(step, "the user paused the run", "", lambda: watch.request() != "pause")
+        if (
+            self._context.spec.pause_on_overheat
+            and self._judged_heat().must_pause
+            and step < self._total_steps
+        ):
+            self._cool_down(step)
         if watch.is_interrupted:
             self._tally.ending = "interrupted"
         elif watch.request() == "stop":
@@ -148,3 +154,36 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         if self._tally.ending is not None and step < self._total_steps:
             self._keeper.save(step, self.trainer)
             control.should_training_stop = True
+
+    def _pause(self, step: int, reason: str, code: str, may_go_on: Callable[[], bool]) -> None:
+        """Hold the step until it may go on, or the run shall end."""
+        watch = self._context.control
+        self._context.journal.append(RunPaused(step=step, reason=reason, code=code))
+        while not (may_go_on() or watch.is_interrupted or watch.request() == "stop"):
+            watch.wait()
+        if not watch.is_interrupted and watch.request() != "stop":
+            self._context.journal.append(RunContinued(step=step))
+
+    def _cool_down(self, step: int) -> None:
+        """Save, then wait for the card; give up when pauses do not help.
+
+        Raises:
+            RunError: RUNTIME_GPU_TEMPERATURE_CRITICAL after as many pauses as are allowed.
+        """
+        self._keeper.save(step, self.trainer)
+        margin = self._heat.margin_c
+        state = "slowed down by heat" if margin is None else f"{margin:.0f} °C below its slowdown temperature"
+        if self._heat_pauses >= MAX_PAUSES:
+            raise RunError(
+                "RUNTIME_GPU_TEMPERATURE_CRITICAL",
+                f"The card is {state} in step {step}, after {MAX_PAUSES} pauses.",
+            )
+        self._heat_pauses += 1
+        code = "RUNTIME_GPU_TEMPERATURE_CRITICAL"
+        self._pause(step, f"the card is {state}", code, lambda: self._judged_heat().may_continue)
+
+    def _judged_heat(self) -> HeatJudge:
+        for sample in self._context.sampler.since(self._heat_seq):
+            self._heat_seq = sample.seq
+            self._heat.see(Heat(sample.mono, sample.gpu.margin_c, sample.gpu.is_heat_limited))
+        return self._heat

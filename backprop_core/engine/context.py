@@ -20,6 +20,7 @@ from backprop_core.events.types import Notice, Phase, PhaseChanged, RunStarted
 from backprop_core.platform import FileLock
 from backprop_core.ports import Clock, SystemClock
 from backprop_core.runs.store import RunFolder, RunInfo
+from backprop_core.telemetry.sampler import Sampler
 
 _PROGRESS_EVERY_S = 0.5
 # Who only looks whether a run is worked on holds its lock for an instant.
@@ -50,6 +51,7 @@ class RunContext:
         cache_dir: where prepared base models lie.
         slot_path: lock file of the device; one run at a time trains.
         control: the user's wishes and the system's order to end.
+        sampler: reads card and host.
     """
 
     folder: RunFolder
@@ -61,6 +63,7 @@ class RunContext:
     slot_path: Path
     control: ControlWatch
     position: Position = field(default_factory=Position)
+    sampler: Sampler = field(default_factory=Sampler)
 
     @functools.cached_property
     def spec(self) -> TrainSpec:

@@ -17,6 +17,7 @@ from backprop_core.engine.context import RunContext
 from backprop_core.engine.control import AttemptEnded
 from backprop_core.engine.failures import classify
 from backprop_core.engine.outcome import Outcome
+from backprop_core.engine.recording import recorded
 from backprop_core.errors import BackpropagateError, RunError
 from backprop_core.events.types import RunCompleted, RunFailed, RunInterrupted, RunStarted, RunStopped
 
@@ -38,7 +39,8 @@ def execute(context: RunContext) -> None:
         with _device_slot(context):
             began = context.clock.monotonic()
             _announce(context)
-            outcome = _recipe(context)(context)
+            with recorded(context), platform.keep_awake():
+                outcome = _recipe(context)(context)
     except AttemptEnded as ended:
         _say_end(context, ended.how, "", ended.reason, began)
     except KeyboardInterrupt:

@@ -63,7 +63,7 @@ def run_sft(context: RunContext) -> Outcome:
     if saved:
         load_weights(learner.model, saved.folder)
     tally = Tally()
-    keeper = Keeper(context, identity, chosen, tally, is_sparing=context.spec.checkpoint_every == "auto")
+    keeper = Keeper(context, identity, chosen, tally, is_sparing=_is_free(context, "checkpoint_every"))
     trainer = build_trainer(context, ground, learner, keeper, tally)
     announce(context, ground, learner)
     context.phase("training")
@@ -75,6 +75,11 @@ def run_sft(context: RunContext) -> Outcome:
         keeper.load_best(trainer)
         artifact = save_result(context, learner, base.tokenizer)
     return Outcome("stopped" if tally.ending == "stopped" else "completed", artifact)
+
+
+def _is_free(context: RunContext, field: str) -> bool:
+    """Return whether nobody chose the value of a field."""
+    return context.folder.origins()[field].source in {"default", "derived"}
 
 
 def build_trainer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -36,22 +37,32 @@ class JournalWriter:
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | platform.NO_FOLLOW, 0o600)
         self._size = _cut_torn_line(self._fd)
         last = _last_event_line(path)
         self._seq = last["seq"] if last else 0
 
     def append(self, body: Body) -> Event:
-        """Write `body` as the next event and return it; durable ones reach the disk first."""
-        event = Event(self._seq + 1, self._clock.now(), self._clock.monotonic(), body)
+        """Write `body` as the next event and return it; durable ones reach the disk first.
+
+        Any thread may call: training and telemetry share a journal.
+        """
+        with self._lock:
+            event = Event(self._seq + 1, self._clock.now(), self._clock.monotonic(), body)
+            self._write(event)
+            self._seq = event.seq
+        return event
+
+    def _write(self, event: Event) -> None:
         value = event.as_json()
-        if not isinstance(body, Metrics | TelemetrySampled):
+        if not isinstance(event.body, Metrics | TelemetrySampled):
             value = redact_value(value)
         line = orjson.dumps(value) + b"\n"
         try:
             if os.write(self._fd, line) != len(line):
                 raise OSError(errno.ENOSPC, "the line was cut")
-            if body.durable:
+            if event.body.durable:
                 os.fsync(self._fd)
         except OSError as error:
             os.ftruncate(self._fd, self._size)
@@ -61,8 +72,6 @@ class JournalWriter:
                 ) from error
             raise
         self._size += len(line)
-        self._seq = event.seq
-        return event
 
     def close(self) -> None:
         """Close the file; the events stay."""

@@ -44,6 +44,7 @@ OTHER = {
     "seed": "1",
     "packing": "off",
     "oom_recovery": "off",
+    "pause_on_overheat": "off",
     "mode": "full",
     "from_adapter": "output/lora",
     "init_lora_weights": "pissa",
