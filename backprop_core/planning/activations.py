@@ -39,7 +39,8 @@ def layer_token_bytes(load: TrainingLoad) -> int:
     """Return the bytes that one layer keeps per token, as the mean over the layers."""
     shape = load.shape
     learning = shape.linears if load.lora_r is None else shape.targets(load.target_modules)
-    norms = 2 * 4 * shape.hidden
+    # A norm that learns keeps its result beside its input.
+    norms = 2 * 4 * shape.hidden * (2 if load.lora_r is None else 1)
     kept = norms + _mixing_bytes(load) + 3 * load.width * shape.intermediate
     kept += _input_bytes(load, learning)
     if load.lora_r is not None:
@@ -54,7 +55,8 @@ def logit_bytes(load: TrainingLoad) -> int:
     """Return the memory of one chunk of the loss, whose logits never exist all at once."""
     chunk = min(LOSS_CHUNK_TOKENS, max(1, load.supervised_tokens))
     gradients = load.supervised_tokens * load.shape.hidden * load.width
-    head = load.shape.embedding_parameters * load.width if load.lora_r is None else 0
+    # The head's gradient, in compute precision and in its own.
+    head = load.shape.embedding_parameters * (load.width + load.learning_width) if load.lora_r is None else 0
     return chunk * load.shape.vocab * _BYTES_PER_LOGIT + gradients + head
 
 

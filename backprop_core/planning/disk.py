@@ -15,18 +15,21 @@ _SMALL_FILES_BYTES: Final = 20_000_000
 _STAGED: Final = 1
 
 
-def run_disk_bytes(trainable_parameters: int, *, has_8bit_optimizer: bool, checkpoints: int) -> int:
-    """Return what a run writes at most at one time, its published adapter included.
+def run_disk_bytes(
+    trainable_parameters: int, *, weight_bytes: int, has_8bit_optimizer: bool, checkpoints: int
+) -> int:
+    """Return what a run writes at most at one time, its published result included.
 
     Args:
-        trainable_parameters: saved in fp32, in each checkpoint with two optimizer states per weight.
-        has_8bit_optimizer: whether these states take one byte instead of four.
+        trainable_parameters: saved in each checkpoint, with two optimizer states per weight.
+        weight_bytes: of one such weight, and of each of its states in full precision.
+        has_8bit_optimizer: whether a state takes one byte.
         checkpoints: how many the run will write; no more than four are kept.
     """
-    adapter = trainable_parameters * 4
-    states = trainable_parameters * (2 if has_8bit_optimizer else 8)
+    result = trainable_parameters * weight_bytes
+    states = trainable_parameters * 2 * (1 if has_8bit_optimizer else weight_bytes)
     held = min(checkpoints, CHECKPOINTS_KEPT + _STAGED)
-    return held * (adapter + states + _SMALL_FILES_BYTES) + 2 * adapter + _SMALL_FILES_BYTES
+    return held * (result + states + _SMALL_FILES_BYTES) + 2 * result + _SMALL_FILES_BYTES
 
 
 def reserve_bytes(disk_total_bytes: int | None) -> int:

@@ -6,11 +6,9 @@ from backprop_core.config.specs import PRESETS, TrainSpec, alpha_for_rank
 from backprop_core.planning.batch import EFFECTIVE_BATCH
 from backprop_core.planning.device import CPU_PARAMETERS
 from backprop_core.planning.fit import Case, Fit, smallest, without_recompute
-from backprop_core.planning.rank import RankChoice
+from backprop_core.planning.rank import FULL_MODE_RATE, LORA_RATE, RankChoice
 from backprop_core.planning.records import Choices, Derived, PlanFacts
 from backprop_core.units import compact, count, gib, rate
-
-_DEFAULT_RATE = 2e-4
 
 
 def explain(
@@ -38,6 +36,8 @@ def explain(
 
 
 def _rank(spec: TrainSpec, facts: PlanFacts, choices: Choices, rank: RankChoice, fit: Fit | None) -> Derived:
+    if spec.mode == "full":
+        return _method(fit)
     value, aside = count(choices.lora_r), f"alpha {choices.lora_alpha:g}"
     size = ""
     if fit is not None and fit.load.lora_r is not None:
@@ -62,6 +62,12 @@ def _rank(spec: TrainSpec, facts: PlanFacts, choices: Choices, rank: RankChoice,
     return Derived("lora_r", "Rank", value, reason, f"{words}{size} {_alpha_words(spec, choices)}", aside)
 
 
+def _method(fit: Fit | None) -> Derived:
+    size = f" {compact(fit.load.trainable_parameters)} parameters learn." if fit is not None else ""
+    detail = f"Full mode trains the model itself instead of an adapter.{size}"
+    return Derived("mode", "Method", "every weight", "full mode", detail)
+
+
 def _alpha_words(spec: TrainSpec, choices: Choices) -> str:
     if spec.lora_alpha == "auto":
         return "Alpha stays at 32, or twice the rank below 16, so that one learning rate suits every rank."
@@ -69,13 +75,19 @@ def _alpha_words(spec: TrainSpec, choices: Choices) -> str:
 
 
 def _learning_rate(spec: TrainSpec, choices: Choices) -> Derived:
-    is_rule = spec.learning_rate == _DEFAULT_RATE
-    reason = f"rule for rank {choices.lora_r}" if is_rule else "set"
+    value = rate(spec.learning_rate)
+    if spec.mode == "full":
+        reason = f"full mode wants {rate(FULL_MODE_RATE)}" if spec.learning_rate == LORA_RATE else "set"
+        detail = (
+            "Training every weight wants about a tenth of LoRA's rate; higher forgets what the model knew."
+        )
+        return Derived("learning_rate", "Learning rate", value, reason, detail)
+    reason = f"rule for rank {choices.lora_r}" if spec.learning_rate == LORA_RATE else "set"
     detail = (
         "LoRA learns best at about ten times the rate of full tuning, 2e-4 for most models. "
         "With alpha constant it need not change with the rank."
     )
-    return Derived("learning_rate", "Learning rate", rate(spec.learning_rate), reason, detail)
+    return Derived("learning_rate", "Learning rate", value, reason, detail)
 
 
 def _length(spec: TrainSpec, facts: PlanFacts) -> Derived:

@@ -103,10 +103,12 @@ class Fit:
 
 
 def choose_optim(spec: TrainSpec, device: DeviceKind) -> Optimizer:
-    """Return the optimizer: 8-bit states on CUDA unless the spec names one."""
+    """Return the optimizer: 8-bit states on CUDA, paged in full mode, unless the spec names one."""
     if spec.optim != "auto":
         return spec.optim
-    return "adamw_8bit" if device == "cuda" else "adamw_torch"
+    if device == "cpu":
+        return "adamw_torch"
+    return "paged_adamw_8bit" if spec.mode == "full" else "adamw_8bit"
 
 
 def best_fit(case: Case, r: int) -> Fit:

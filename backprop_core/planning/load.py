@@ -39,6 +39,22 @@ class TrainingLoad:
         return 4 if self.precision == "fp32" else 2
 
     @property
+    def learning_width(self) -> int:
+        """Bytes of a weight that learns.
+
+        Adapters are held in fp32, in bf16 on a quantized base, which the trainer does. In full mode a
+        processor holds the model in fp32, a card as it computes.
+        """
+        if self.lora_r is None:
+            return 4 if self.device == "cpu" else self.width
+        return 4 if self.quantization == "none" else 2
+
+    @property
+    def cast_width(self) -> int:
+        """Bytes of the copy of a learning weight in the precision of the computation; 0 without one."""
+        return self.width if self.width < self.learning_width else 0
+
+    @property
     def trainable_parameters(self) -> int:
         """Parameters that learn."""
         if self.lora_r is None:

@@ -196,6 +196,7 @@ def _disk(facts: PlanFacts, choices: Choices, fit: Fit | None) -> int | None:
         return None
     written = run_disk_bytes(
         fit.load.trainable_parameters,
+        weight_bytes=fit.load.learning_width,
         has_8bit_optimizer=choices.optim != "adamw_torch",
         checkpoints=max(1, choices.steps // choices.checkpoint_every),
     )
@@ -223,6 +224,8 @@ def _problems(
         *disk_problems(disk_bytes or 0, facts.disk_free_bytes, facts.disk_total_bytes),
         *_full_mode_problems(spec, facts, fit, free_bytes),
     ]
-    # Without a usable device its memory means nothing.
+    # Without a usable device its memory means nothing; full mode has a gate of its own.
     has_device = all(problem.code != "DEP_GPU_NOT_AVAILABLE" for problem in found)
-    return [*found, *memory_problems(fit, free_bytes)] if has_device and fit is not None else found
+    if has_device and fit is not None and spec.mode == "lora":
+        found += memory_problems(fit, free_bytes)
+    return found

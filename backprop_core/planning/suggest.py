@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backprop_core.planning.fit import Case, Fit, best_fit
-from backprop_core.planning.rank import RANKS, choose_rank
+from backprop_core.planning.rank import FULL_MODE_RATE, LORA_RATE, RANKS, choose_rank
 from backprop_core.planning.records import PlanFacts, Suggestion
-from backprop_core.units import compact, count, gib
+from backprop_core.units import compact, count, gib, rate
 
 _SHORTER: tuple[int, ...] = (1024, 512, 256)
 
@@ -16,10 +16,18 @@ def suggest(case: Case, facts: PlanFacts, fit: Fit) -> Suggestion | None:
     """Return the change to offer beside Start; None when nothing is to be gained."""
     r = fit.load.lora_r
     if r is None:
-        return None
+        return _full_mode_rate(case)
     if fit.forecast.peak_bytes > case.free_bytes:
         return _smaller_rank(case, facts, r) or _four_bit(case, r) or _shorter(case, r)
     return _enough(case, facts, r)
+
+
+def _full_mode_rate(case: Case) -> Suggestion | None:
+    if case.spec.learning_rate != LORA_RATE:
+        return None
+    value = rate(FULL_MODE_RATE)
+    text = f"{rate(LORA_RATE)} is LoRA's learning rate. Full mode learns best at about a tenth of it."
+    return Suggestion(text, "learning_rate", value, f"Use {value}")
 
 
 def _smaller_rank(case: Case, facts: PlanFacts, r: int) -> Suggestion | None:

@@ -38,7 +38,8 @@ _LEAST_ERROR: Final = 0.03
 _UNCERTAIN: Final = frozenset({"activations", "logits", "spare"})
 _LEAST_FACTOR: Final = 0.2
 
-_OPTIMIZER_BYTES: Final = {"adamw_torch": 8.0, "adamw_8bit": 2.06, "paged_adamw_8bit": 2.06}
+# Both states of an 8-bit optimizer with their scales, per weight.
+_STATE_8BIT_BYTES: Final = 2.06
 # nf4 with double quantization: half a byte, and per block of 64 one byte and 4/256 of an fp32.
 _NF4_BYTES: Final = 0.5 + (1 + 4 / 256) / 64
 _INT8_BYTES: Final = 1.0
@@ -90,12 +91,13 @@ def forecast(load: TrainingLoad, calibration: Calibration | None = None) -> Fore
 def base_weight_bytes(load: TrainingLoad) -> int:
     """Return the bytes of the base as loaded; only linear layers of the blocks are quantized."""
     shape = load.shape
-    width = load.width
-    if load.quantization == "none" or load.lora_r is None:
-        return shape.total_parameters * width
+    if load.lora_r is None:
+        return shape.total_parameters * (load.learning_width + load.cast_width)
+    if load.quantization == "none":
+        return shape.total_parameters * load.width
     packed = _NF4_BYTES if load.quantization == "4bit" else _INT8_BYTES
     dense = shape.total_parameters - shape.linear_parameters
-    return round(shape.linear_parameters * packed) + dense * width
+    return round(shape.linear_parameters * packed) + dense * load.width
 
 
 def calibrate(pairs: Sequence[tuple[int, int]]) -> Calibration | None:
@@ -114,19 +116,16 @@ def calibrate(pairs: Sequence[tuple[int, int]]) -> Calibration | None:
 def _learning_parts(load: TrainingLoad) -> tuple[MemoryPart, ...]:
     """Return adapter, gradients and optimizer; in full mode the weights themselves learn."""
     count = load.trainable_parameters
-    state = round(count * _OPTIMIZER_BYTES[load.optim])
-    optimizer = MemoryPart("optimizer", _optimizer_label(load.optim), state, "optimizer")
-    if load.lora_r is None:
-        return MemoryPart("gradients", "Gradients", count * load.width, "gradients"), optimizer
-    # The trainer holds adapters of a quantized base in bf16, others in fp32 and casts them per step.
-    is_quantized = load.quantization != "none"
-    width = 2 if is_quantized else 4
-    cast = 0 if is_quantized or load.precision == "fp32" else 2
-    return (
-        MemoryPart("adapter", "Adapter", count * (width + cast), "adapter"),
-        MemoryPart("gradients", "Gradients", count * width, "gradients"),
-        optimizer,
+    # AdamW keeps two states in the precision of the weight.
+    state = 2 * load.learning_width if load.optim == "adamw_torch" else _STATE_8BIT_BYTES
+    parts = (
+        MemoryPart("gradients", "Gradients", count * load.learning_width, "gradients"),
+        MemoryPart("optimizer", _optimizer_label(load.optim), round(count * state), "optimizer"),
     )
+    if load.lora_r is None:
+        return parts
+    adapter = count * (load.learning_width + load.cast_width)
+    return (MemoryPart("adapter", "Adapter", adapter, "adapter"), *parts)
 
 
 def _spare(load: TrainingLoad, short_lived: int) -> MemoryPart:
@@ -163,7 +162,7 @@ def _error(load: TrainingLoad, calibration: Calibration | None) -> tuple[float, 
 
 def _weights_label(load: TrainingLoad) -> str:
     if load.lora_r is None:
-        return f"Weights, {load.precision}"
+        return f"Weights, {'fp32' if load.learning_width == 4 else load.precision}"
     kind = {"none": load.precision, "4bit": "4-bit", "8bit": "8-bit"}[load.quantization]
     return f"Base weights, {kind}"
 

@@ -114,11 +114,21 @@ def test_three_billion_parameters_are_allowed_in_full_mode_where_they_fit():
     assert problem.message == "Full mode of smollm3-3b needs about 17.0\u00a0GiB; 16.0\u00a0GiB are free."
 
 
-def test_disk_holds_five_checkpoints_at_most_and_two_adapters():
-    # 1 M parameters: 4 MB adapter, 8 MB states, 20 MB of small files.
-    assert run_disk_bytes(1_000_000, has_8bit_optimizer=False, checkpoints=10) == 5 * 32_000_000 + 28_000_000
-    assert run_disk_bytes(1_000_000, has_8bit_optimizer=False, checkpoints=1) == 32_000_000 + 28_000_000
-    assert run_disk_bytes(1_000_000, has_8bit_optimizer=True, checkpoints=1) == 26_000_000 + 28_000_000
+@pytest.mark.parametrize(
+    ("weight_bytes", "is_8bit", "checkpoints", "expected"),
+    [
+        # 1 M weights: 4 MB of adapter, 8 MB of states, 20 MB of small files.
+        (4, False, 10, 5 * 32_000_000 + 28_000_000),
+        (4, False, 1, 32_000_000 + 28_000_000),
+        (4, True, 1, 26_000_000 + 28_000_000),
+        (2, True, 1, 24_000_000 + 24_000_000),
+    ],
+)
+def test_disk_holds_five_checkpoints_at_most_and_two_results(weight_bytes, is_8bit, checkpoints, expected):
+    needed = run_disk_bytes(
+        1_000_000, weight_bytes=weight_bytes, has_8bit_optimizer=is_8bit, checkpoints=checkpoints
+    )
+    assert needed == expected
 
 
 def test_two_gib_or_five_percent_stay_free():

@@ -323,3 +323,29 @@ def test_only_a_forecast_beyond_its_error_bar_stops_a_run(share, codes):
     plan = make_plan(spec, facts(**{**ON_CARD, "machine": machine}))
     assert plan.fits is False
     assert [problem.code for problem in plan.problems] == codes
+
+
+def test_full_mode_trains_every_weight_and_says_so():
+    plan = make_plan(TrainSpec(dataset="d", mode="full"), facts())
+    assert plan.trainable_parameters == 134_515_008
+    assert plan.derived[0].value == "every weight"
+    assert plan.problems == ()
+
+
+def test_full_mode_at_loras_rate_suggests_a_tenth():
+    plan = make_plan(TrainSpec(dataset="d", mode="full"), facts())
+    assert plan.suggestion is not None
+    assert (plan.suggestion.field, plan.suggestion.value) == ("learning_rate", "2e-5")
+    assert make_plan(TrainSpec(dataset="d", mode="full", learning_rate=2e-5), facts()).suggestion is None
+
+
+def test_full_mode_pages_its_optimizer_on_a_card():
+    given = facts(**{**ON_CARD, "model": model()})
+    assert make_plan(TrainSpec(dataset="d", mode="full"), given).choices.optim == "paged_adamw_8bit"
+
+
+@pytest.mark.parametrize(("base", "free_gib"), [(model(LARGE), 70.0), (model(), 1.0)], ids=["7B", "no room"])
+def test_full_mode_above_its_gate_is_refused_with_one_problem(base, free_gib):
+    given = {**ON_CARD, "machine": machine_with_card(free_gib), "model": base, "disk_free_bytes": 10**13}
+    plan = make_plan(TrainSpec(dataset="d", mode="full"), facts(**given))
+    assert [problem.code for problem in plan.problems] == ["RUNTIME_FULL_FT_MODEL_TOO_LARGE"]

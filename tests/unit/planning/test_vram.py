@@ -70,11 +70,18 @@ def test_adapters_of_a_quantized_base_are_held_in_bf16():
     assert (parts["adapter"], parts["gradients"]) == (count * 2, count * 2)
 
 
-def test_in_full_mode_the_weights_learn_themselves():
+def test_in_full_mode_a_processor_learns_in_fp32_beside_a_bf16_copy():
     parts = _parts(replace(LOAD, lora_r=None))
-    assert parts["weights"] == parts["gradients"] == 134_515_008 * 2
+    assert parts["weights"] == 134_515_008 * (4 + 2)
+    assert parts["gradients"] == 134_515_008 * 4
     assert parts["optimizer"] == 134_515_008 * 8
     assert "adapter" not in parts
+
+
+def test_in_full_mode_a_card_learns_in_bf16():
+    parts = _parts(replace(CARD, shape=SMALL, quantization="none", lora_r=None, optim="paged_adamw_8bit"))
+    assert parts["weights"] == parts["gradients"] == 134_515_008 * 2
+    assert parts["optimizer"] == round(134_515_008 * 2.06)
 
 
 def test_a_layer_keeps_what_autograd_saves_for_it():
