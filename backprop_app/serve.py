@@ -1,15 +1,15 @@
 """The launcher of the web app: what `backprop ui` and the container run.
 
-Serves the built bundle, page, API and websocket on one port, without Node and without torch. Decides
-nothing about what may reach the app; that is the policy's and the gate's.
+Serves the built bundle, page, API and websocket on one port, without Node and without torch. The order is
+credential, gate, port, a stranger's knock at the finished app, address: what fails on the way is never
+exposed. Decides nothing about what may reach the app; that is the policy's and the gate's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import getpass
+import logging
 import os
 import socket
 import sys
@@ -17,16 +17,18 @@ import webbrowser
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from backprop_app.build import manifest
+from backprop_app.listening import LOOPBACK, bind, knock_privately, make_server
+from backprop_app.security import modes
+from backprop_app.security.probe import Result, knocks, probe
 from backprop_app.security.rules import Policy, is_loopback
-from backprop_core.errors import InputError, RunError
+from backprop_core.config.settings import load_settings
+from backprop_core.errors import RunError
+from backprop_core.redact import RedactingFormatter
+from backprop_core.services.access import Login, set_up_login
 from backprop_core.version import __version__
-
-_GRACE_S: Final = 3
-_BACKLOG: Final = 128
-_SOCKET_MESSAGE_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +42,60 @@ class ServeOptions:
         data_dirs: folders that the page may read data from.
         opens_browser: whether to open the page once it answers.
         share: whether the app is to be reachable from outside; needs a login.
+        share_via: who provides the way in from outside.
+        allow_hosts: names under which the app may be reached, besides the loopback ones.
+        auth: `user:password` of the login.
+        auth_file: file that holds it.
     """
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     port: int = 7860
     home: Path | None = None
     data_dirs: tuple[Path, ...] = ()
     opens_browser: bool = False
     share: bool = False
+    share_via: str = ""
+    allow_hosts: tuple[str, ...] = ()
+    auth: str | None = field(default=None, repr=False)
+    auth_file: Path | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @property
+    def wanted(self) -> modes.Wanted:
+        """The part that decides about exposure."""
+        return modes.Wanted(self.host, self.port, self.share, self.share_via, self.allow_hosts)
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The part that overrides settings."""
+        return {"home": self.home} if self.home else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How the app may be entered: the policy of the gate, and the login if there is one."""
+
+    policy: Policy
+    login: Login | None
+    home: Path
 
 
 def serve(options: ServeOptions) -> None:
     """Serve the web app until it is interrupted.
 
     Raises:
-        InputError: INPUT_AUTH_REQUIRED, the app would be reachable from outside; nothing was opened.
-        RunError: RUNTIME_UI_PORT_IN_USE, another program listens on the port.
-        DependencyError: RUNTIME_UI_BUNDLE_INVALID, the bundle is missing or stale.
+        InputError: INPUT_AUTH_REQUIRED, the app would be reachable from outside; INPUT_AUTH_INVALID_SHAPE.
+            Nothing was opened.
+        RunError: RUNTIME_UI_PORT_IN_USE, another program listens on the port; RUNTIME_UI_GATE_OPEN, a
+            stranger would have got in.
+        DependencyError: RUNTIME_UI_BUNDLE_INVALID, the bundle is missing or stale; DEP_TUNNEL_MISSING.
         ConfigError, StateError: a setting or the store cannot be used.
     """
-    policy = policy_for(options)
+    entry = entry_for(options)
     manifest.read()
     sockets = bind(options.host, options.port)
     try:
-        asyncio.run(_run(options, policy, sockets))
+        asyncio.run(_run(options, entry, sockets))
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. Runs go on.\n")
     finally:
@@ -72,127 +103,133 @@ def serve(options: ServeOptions) -> None:
             listening.close()
 
 
-def policy_for(options: ServeOptions) -> Policy:
-    """Return what the gate lets through.
+def check(options: ServeOptions) -> list[Result]:
+    """Knock at the app that runs at the chosen address, or at one that is started for nobody else.
 
     Raises:
-        InputError: INPUT_AUTH_REQUIRED for anything that is not loopback.
+        the same as `serve`, except that an open gate is told in the results.
     """
-    if options.share or not is_loopback(options.host):
-        what = "--share" if options.share else f"--host {options.host}"
-        raise InputError(
-            "INPUT_AUTH_REQUIRED",
-            f"{what} would let others reach this machine, and no login is set up.",
-            hint=f"Keep the default address and forward the port: {ssh_line(options.port)}",
-        )
-    return Policy(mode="local")
+    entry = entry_for(options)
+    manifest.read()
+    return asyncio.run(_check(options, entry))
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Return listening sockets on `host`; for 127.0.0.1 on ::1 too, where there is one.
+def entry_for(options: ServeOptions) -> Entry:
+    """Return how the app may be entered; opens no port.
 
     Raises:
-        RunError: RUNTIME_UI_PORT_IN_USE.
+        InputError: INPUT_AUTH_REQUIRED, INPUT_AUTH_INVALID_SHAPE, INPUT_VALIDATION_FAILED.
+        DependencyError: DEP_TUNNEL_MISSING.
+        ConfigError, StateError: a setting or the store cannot be used.
     """
-    listening = [_listen(host, port)]
-    if host in {"127.0.0.1", "localhost"} and socket.has_ipv6:
-        with contextlib.suppress(OSError, RunError):
-            listening.append(_listen("::1", listening[0].getsockname()[1]))
-    return listening
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if sys.platform == "win32":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        if error.errno in {errno.EADDRINUSE, errno.EACCES}:
-            raise RunError(
-                "RUNTIME_UI_PORT_IN_USE", f"Port {port} on {host} is taken by another program."
-            ) from error
-        raise InputError(
-            "INPUT_VALIDATION_FAILED", f"{host} is no address of this machine: {error.strerror}."
-        ) from error
-    return listening
-
-
-async def _run(options: ServeOptions, policy: Policy, sockets: list[socket.socket]) -> None:
-    asgi = await asyncio.to_thread(_load, options, policy)
-    import uvicorn
-
-    port = sockets[0].getsockname()[1]
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            if self.started:
-                announce(options, port)
-
-    config = uvicorn.Config(
-        asgi,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        ws="websockets-sansio",
-        ws_max_size=_SOCKET_MESSAGE_BYTES,
-        ws_per_message_deflate=True,
-        timeout_graceful_shutdown=_GRACE_S,
+    settings, _ = load_settings(options.environ, overrides=options.overrides)
+    login = set_up_login(
+        settings.home,
+        options.environ,
+        text=options.auth,
+        file=options.auth_file,
+        config_file=settings.ui__auth_file,
     )
-    await Server(config).serve(sockets=sockets)
+    policy = modes.decide(options.wanted, has_credential=login is not None)
+    modes.require_tunnel(options.wanted)
+    return Entry(policy, login, settings.home)
 
 
-def _load(options: ServeOptions, policy: Policy) -> Any:
+async def _run(options: ServeOptions, entry: Entry, sockets: list[socket.socket]) -> None:
+    gate = await asyncio.to_thread(_load, options, entry)
+    port = sockets[0].getsockname()[1]
+    # Connections to the port wait unread until the gate has held.
+    require_closed(await knock_privately(gate, knocks(entry.policy, port, some_assets())))
+    await make_server(gate, lambda: announce(options, entry, port)).serve(sockets=sockets)
+
+
+async def _check(options: ServeOptions, entry: Entry) -> list[Result]:
+    tries = knocks(entry.policy, options.port, some_assets())
+    address = LOOPBACK if options.host in {"localhost", "0.0.0.0"} else options.host  # noqa: S104
+    alive = (await probe(address, options.port, tries[:1]))[0]
+    if alive.holds:
+        return await probe(address, options.port, tries)
+    gate = await asyncio.to_thread(_load, options, entry)
+    return await knock_privately(gate, tries)
+
+
+def require_closed(results: list[Result]) -> None:
+    """Refuse to go on when anybody got in.
+
+    Raises:
+        RunError: RUNTIME_UI_GATE_OPEN.
+    """
+    open_doors = [f"{result.name} (status {result.status})" for result in results if not result.holds]
+    if open_doors:
+        raise RunError("RUNTIME_UI_GATE_OPEN", f"The gate does not hold: {'; '.join(open_doors[:5])}.")
+
+
+def some_assets() -> tuple[str, ...]:
+    """Return addresses of files of the bundle, one of each kind."""
+    found = {path.suffix: path for path in sorted((manifest.WEB_DIR / "assets").glob("*.*"))}
+    return tuple(f"/assets/{path.name}" for path in found.values())
+
+
+def _load(options: ServeOptions, entry: Entry) -> Any:
     """Open the store once so that a bad setting is told before the app starts, then build the app."""
     from backprop_app import runtime, site
+    from backprop_app.security.guard import open_access
     from backprop_core.services.opening import open_workspace
 
     def opener() -> Any:
-        overrides = {"home": options.home} if options.home else None
-        return open_workspace(environ=options.environ, overrides=overrides, data_dirs=options.data_dirs)
+        return open_workspace(
+            environ=options.environ, overrides=options.overrides, data_dirs=options.data_dirs
+        )
 
+    _redact_logs()
     ws = opener()
     ws.sandbox.prepare()
     work = ws.home / "ui"
     ws.close()
     runtime.configure(opener)
     site.prepare_environment(work)
-    return site.build_app(policy)
+    access = open_access(entry.login, entry.home) if entry.login else None
+    return site.build_app(entry.policy, access)
 
 
-def announce(options: ServeOptions, port: int) -> None:
+def _redact_logs() -> None:
+    """Give the root logger a handler that redacts, when the caller has not set one."""
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
+
+
+def announce(options: ServeOptions, entry: Entry, port: int) -> None:
     """Print where the page is, and what its user should know about this machine."""
-    name = "localhost" if options.host in {"127.0.0.1", "::1", "localhost"} else options.host
-    url = f"http://{name}:{port}"
+    url = f"http://{_shown_name(options)}:{port}"
     sys.stdout.write(f"{url}\n")
     sys.stdout.flush()
-    lines = [f"Backpropagate {__version__} is at {url}  (Ctrl C ends the page, not the runs)"]
+    login = "login needed" if entry.login else "no login"
+    lines = [f"Backpropagate {__version__} is at {url}, {login}  (Ctrl C ends the page, not the runs)"]
     if "SSH_CONNECTION" in options.environ:
-        lines.append(f"From your own machine: {ssh_line(port)}")
-    others = other_accounts()
+        lines.append(f"From your own machine: {modes.ssh_line(port)}")
+    if entry.policy.mode == "lan":
+        lines.append(
+            "warning: the connection is not encrypted; who can listen on this network reads what you type."
+        )
+    lines += [f"warning: {text}" for text in (entry.login.warnings if entry.login else ())]
+    others = other_accounts() if entry.login is None else []
     if others:
         lines.append(
             f"warning: {', '.join(others)} {'is' if len(others) == 1 else 'are'} logged in here too and can "
-            "open this page."
+            "open this page. Set a login: backprop auth set"
         )
     sys.stderr.write("\n".join(lines) + "\n")
     if options.opens_browser:
         webbrowser.open(url)
 
 
-def ssh_line(port: int) -> str:
-    """Return the command that forwards the port from another machine."""
-    return f"ssh -L {port}:localhost:{port} {getpass.getuser()}@{socket.gethostname()}"
+def _shown_name(options: ServeOptions) -> str:
+    if is_loopback(options.host) or modes.is_everywhere(options.host):
+        return "localhost"
+    return f"[{options.host}]" if ":" in options.host else options.host
 
 
 def other_accounts() -> list[str]:

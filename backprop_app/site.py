@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backprop_app.build import manifest
+from backprop_app.security.access import Access
 from backprop_app.security.csp import bundle_hashes
 from backprop_app.security.gate import Gate
 from backprop_app.security.rules import Policy
@@ -47,8 +48,12 @@ def _inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def build_app(policy: Policy) -> Gate:
+def build_app(policy: Policy, access: Access | None = None) -> Gate:
     """Import the app, compare it with the bundle and return everything behind one gate.
+
+    Args:
+        policy: what the operator allowed.
+        access: who may pass, when the policy asks for a session.
 
     Reflex looks for `rxconfig.py` in the current folder only, hence the short change of folder.
 
@@ -70,4 +75,4 @@ def build_app(policy: Policy) -> Gate:
         pages = BuiltPages(directory=manifest.WEB_DIR, html=True, encodings=["gzip"], router=app.router)
         app._api.routes.append(Mount("/", app=pages, name="pages"))
         asgi = app()
-    return Gate(asgi, policy, bundle_hashes(manifest.WEB_DIR))
+    return Gate(asgi, policy, bundle_hashes(manifest.WEB_DIR), access)

@@ -71,7 +71,7 @@ def decide(wanted: Wanted, *, has_credential: bool) -> Policy:
     """
     require_credential(wanted, has_credential=has_credential)
     names = {_name(text) for text in wanted.allow_hosts}
-    if not is_loopback(wanted.host) and wanted.host not in _EVERYWHERE:
+    if not is_loopback(wanted.host) and not is_everywhere(wanted.host):
         names.add(_name(f"[{wanted.host}]" if ":" in wanted.host else wanted.host))
     mode: Mode = "share" if wanted.share else "local" if is_loopback(wanted.host) else "lan"
     return Policy(mode=mode, allowed_hosts=frozenset(names), require_session=has_credential)
@@ -104,6 +104,11 @@ def reverse_line(port: int) -> str:
     return f"ssh -N -R {port}:localhost:{port} USER@SERVER"
 
 
+def is_everywhere(host: str) -> bool:
+    """Tell whether `host` stands for every address of the machine."""
+    return host in _EVERYWHERE
+
+
 def _exposes(wanted: Wanted) -> str:
     """Return the flag that makes the app reachable from elsewhere, empty when none does."""
     if wanted.share:
@@ -115,7 +120,7 @@ def _exposes(wanted: Wanted) -> str:
 
 def _name(text: str) -> str:
     parsed = parse_host(text)
-    if parsed is None or parsed.port is not None or parsed.name in _EVERYWHERE:
+    if parsed is None or parsed.port is not None or is_everywhere(parsed.name):
         raise InputError(
             "INPUT_VALIDATION_FAILED",
             f"{text[:80]!r} is no host name or address.",
