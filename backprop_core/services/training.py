@@ -23,7 +23,13 @@ from backprop_core.config.resolve import (
     resolve_train,
 )
 from backprop_core.config.specs import TrainSpec
-from backprop_core.errors import CATALOGUE, BackpropagateError, ErrorRecord, error_from_record
+from backprop_core.errors import (
+    CATALOGUE,
+    BackpropagateError,
+    ErrorRecord,
+    InputError,
+    error_from_record,
+)
 from backprop_core.hub.names import understand
 from backprop_core.jobs import queue
 from backprop_core.planning.plan import effective_spec, make_plan
@@ -197,7 +203,20 @@ def _with_places(ws: Workspace, resolved: Resolved, source: RunSource) -> Resolv
     model = Path(spec.model).expanduser()
     if spec.model.startswith((".", "~", "/")) and model.is_dir():
         changes["model"] = str(model.absolute())
+    if spec.from_adapter is not None:
+        changes["from_adapter"] = str(_adapter_folder(ws, spec.from_adapter))
     return Resolved(spec.model_copy(update=changes), resolved.origins)
+
+
+def _adapter_folder(ws: Workspace, named: str) -> Path:
+    """Return the folder of an adapter that is named by its path or by the run that made it."""
+    path = Path(named).expanduser().absolute()
+    if path.exists():
+        return path
+    try:
+        return Path(ws.database.find(named).state.folder) / "adapter"
+    except InputError:
+        return path
 
 
 def _misplaced(ws: Workspace, spec: TrainSpec, source: RunSource) -> tuple[FieldProblem, ...]:
@@ -210,6 +229,9 @@ def _misplaced(ws: Workspace, spec: TrainSpec, source: RunSource) -> tuple[Field
         checks["model"] = lambda: _check_model(ws, spec.model)
     else:
         checks["output_dir"] = lambda: _check_output(Path(spec.output_dir))
+    if spec.from_adapter is not None:
+        adapter = Path(spec.from_adapter)
+        checks["from_adapter"] = lambda: _check_adapter(ws, adapter, source)
     problems = []
     for field, check in checks.items():
         try:
@@ -217,6 +239,13 @@ def _misplaced(ws: Workspace, spec: TrainSpec, source: RunSource) -> tuple[Field
         except BackpropagateError as error:
             problems.append(problem_at(field, error))
     return tuple(problems)
+
+
+def _check_adapter(ws: Workspace, folder: Path, source: RunSource) -> None:
+    if source == "page":
+        check_readable(ws, folder)
+    if not (folder / "adapter_config.json").is_file():
+        raise InputError("INPUT_ADAPTER_INVALID", f"{folder} holds no adapter.")
 
 
 def _check_output(folder: Path) -> None:

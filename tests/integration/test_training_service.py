@@ -193,3 +193,31 @@ def test_a_prepared_in_process_run_is_listed_and_cannot_be_forced(ws, tmp_path, 
     training.register_in_process(ws, started)
     assert isinstance(started.folder, RunFolder)
     assert runs.count_runs(ws) == 1
+
+
+def test_an_adapter_is_named_by_the_run_that_made_it(ws, tmp_path, data):
+    first = training.start(ws, layer(tmp_path, data, lora_r=8), source="cli")
+    adapter = first.folder.adapter
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    ready = training.draft(ws, layer(tmp_path, data, from_adapter=first.run_id[:8]), source="cli")
+    assert ready.can_start
+    assert ready.resolved.spec.from_adapter == str(adapter)
+    wait_for(lambda: runs.get_run(ws, first.run_id).status == "completed", "the run")
+
+
+def test_a_folder_without_an_adapter_is_refused_at_its_field(ws, tmp_path, data):
+    ready = training.draft(ws, layer(tmp_path, data, from_adapter=str(tmp_path)), source="cli")
+    assert [(problem.field, problem.code) for problem in ready.problems] == [
+        ("from_adapter", "INPUT_ADAPTER_INVALID")
+    ]
+
+
+def test_the_page_reads_no_adapter_from_anywhere(ws, tmp_path):
+    data = ws.settings.sandbox_root / "uploads" / "rows.jsonl"
+    data.parent.mkdir(parents=True)
+    data.write_text(json.dumps(ROW) + "\n")
+    ready = training.draft(ws, layer(tmp_path, data, from_adapter=str(tmp_path)), source="page")
+    assert [(problem.field, problem.code) for problem in ready.problems] == [
+        ("from_adapter", "SANDBOX_PATH_OUTSIDE")
+    ]
