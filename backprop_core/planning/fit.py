@@ -65,7 +65,12 @@ class Case:
         )
 
     def _micro_tokens(self, batch: Batch, row_tokens: int) -> int:
-        """Return the tokens of the largest micro-batch: packed to its limit, or of its rows alone."""
+        """Return the tokens of the largest micro-batch: packed to its limit, or of its rows alone.
+
+        A recurrent layer cannot tell documents apart in one long row, so rows are padded there.
+        """
+        if self.shape.recurrent_channels:
+            return batch.micro * row_tokens
         if not self.spec.packing:
             return _largest_sum(self.data, batch.micro, row_tokens)
         limit = micro_batch_tokens(self.device, batch.micro, row_tokens)

@@ -18,7 +18,15 @@ from backprop_core.planning.explain import explain
 from backprop_core.planning.fit import Case, Fit, best_fit, choose_optim
 from backprop_core.planning.problems import data_problems, memory_problems, method_problems, model_problems
 from backprop_core.planning.rank import RANKS, RankChoice, choose_rank
-from backprop_core.planning.records import Choices, DeviceKind, MachineFacts, Plan, PlanFacts, Precision
+from backprop_core.planning.records import (
+    Choices,
+    DeviceKind,
+    MachineFacts,
+    Plan,
+    PlanFacts,
+    Precision,
+    Suggestion,
+)
 from backprop_core.planning.suggest import suggest
 from backprop_core.planning.time import TimeEstimate, estimate_time
 
@@ -37,6 +45,7 @@ def make_plan(spec: TrainSpec, facts: PlanFacts) -> Plan:
     amounts = _amounts(facts, length)
     time = _time(facts, place, fit, length, amounts.tokens)
     disk = _disk(facts, choices, fit)
+    problems = _problems(spec, facts, fit, place.free_bytes, disk)
     return Plan(
         device=place.device,
         device_name=place.name,
@@ -65,8 +74,8 @@ def make_plan(spec: TrainSpec, facts: PlanFacts) -> Plan:
         derived=explain(
             spec, facts, device_name=place.name, choices=choices, case=held.case, rank=held.rank, fit=fit
         ),
-        suggestion=suggest(held.case, facts, fit) if held.case is not None and fit is not None else None,
-        problems=tuple(_problems(spec, facts, fit, place.free_bytes, disk)),
+        suggestion=_suggestion(facts, held, problems),
+        problems=tuple(problems),
     )
 
 
@@ -184,7 +193,7 @@ def _time(
     return estimate_time(
         fit.load,
         tokens=tokens,
-        micro_batches=length.steps * fit.batch.accumulation,
+        steps=length.steps,
         device_name=place.name,
         cpu_cores=facts.machine.cpu_cores,
         speed=facts.speed,
@@ -201,6 +210,17 @@ def _disk(facts: PlanFacts, choices: Choices, fit: Fit | None) -> int | None:
         checkpoints=max(1, choices.steps // choices.checkpoint_every),
     )
     return written + (facts.model.download_bytes or 0)
+
+
+def _suggestion(facts: PlanFacts, held: _Held, problems: list[FieldProblem]) -> Suggestion | None:
+    """Return the change to offer; none while the device itself is what is missing."""
+    if held.case is None or held.fit is None or not _has_device(problems):
+        return None
+    return suggest(held.case, facts, held.fit)
+
+
+def _has_device(problems: list[FieldProblem]) -> bool:
+    return all(problem.code != "DEP_GPU_NOT_AVAILABLE" for problem in problems)
 
 
 def _full_mode_problems(
@@ -225,7 +245,6 @@ def _problems(
         *_full_mode_problems(spec, facts, fit, free_bytes),
     ]
     # Without a usable device its memory means nothing; full mode has a gate of its own.
-    has_device = all(problem.code != "DEP_GPU_NOT_AVAILABLE" for problem in found)
-    if has_device and fit is not None and spec.mode == "lora":
+    if _has_device(found) and fit is not None and spec.mode == "lora":
         found += memory_problems(fit, free_bytes)
     return found

@@ -44,6 +44,8 @@ _CARD_TFLOPS: Final[tuple[tuple[str, float], ...]] = (
     (r"RTX.*3060", 25),
 )
 _CARD_SHARE: Final = 0.35
+# DoRA normalises whole weight matrices in every step.
+_DORA_FACTOR: Final = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def estimate_time(
     load: TrainingLoad,
     *,
     tokens: int | None,
-    micro_batches: int,
+    steps: int,
     device_name: str,
     cpu_cores: int,
     speed: MeasuredSpeed | None,
@@ -68,7 +70,7 @@ def estimate_time(
     Args:
         load: one micro-batch of it.
         tokens: real tokens over the whole run; None when unknown.
-        micro_batches: over the whole run.
+        steps: over the whole run.
         device_name: the card's name, for its data sheet.
         cpu_cores: physical cores.
         speed: of an earlier run of this model on this machine.
@@ -82,7 +84,7 @@ def estimate_time(
     flops = tokens * flops_per_token(load)
     if load.device == "cpu":
         work = flops / (_CORE_FLOPS[load.precision] * max(1, cpu_cores) ** _CORE_EXPONENT)
-        overhead = micro_batches * load.shape.layers * _LAYER_S
+        overhead = max(steps, tokens / load.tokens) * load.shape.layers * _LAYER_S
         return TimeEstimate(start + work + overhead, "rough, from the number of cores")
     peak = _card_flops(load.device, device_name)
     if peak is None:
@@ -102,7 +104,8 @@ def flops_per_token(load: TrainingLoad) -> float:
     again = 2 * shape.linear_parameters if load.recompute else 0
     if load.lora_r is None:
         return float(6 * passed + attention + again)
-    return float(4 * passed + 6 * load.trainable_parameters + attention + again)
+    cost = 4 * passed + 6 * load.trainable_parameters + attention + again
+    return cost * (_DORA_FACTOR if load.use_dora else 1.0)
 
 
 def _card_flops(device: DeviceKind, name: str) -> float | None:

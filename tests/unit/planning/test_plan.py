@@ -306,6 +306,7 @@ def test_an_unknown_model_gives_a_plan_without_a_forecast():
 def test_a_missing_card_gives_one_problem_and_no_talk_of_its_memory():
     plan = make_plan(TrainSpec(dataset="d", device="cuda"), facts())
     assert [problem.code for problem in plan.problems] == ["DEP_GPU_NOT_AVAILABLE"]
+    assert plan.suggestion is None
 
 
 def test_macos_is_refused_whatever_the_model():
