@@ -15,6 +15,7 @@ from backprop_core.ollama import require_name
 from backprop_core.planning.disk import reserve_bytes
 from backprop_core.runs.projection import ACTIVE
 from backprop_core.runs.store import RunFolder, RunSource
+from backprop_core.sandbox import check_segment
 from backprop_core.services.export_sources import ExportSource, base_folder, find_source, why_not_alone
 from backprop_core.workspace import Workspace
 
@@ -85,9 +86,9 @@ def needed_bytes(
     Args:
         name: of the model inside the file, which counts to the byte.
     """
-    base = base_folder(ws, source)
     if format == "lora":
         return files.size_of_tree(source.folder)
+    base = base_folder(ws, source)
     if base is None:
         return 0
     if format == "merged":
@@ -99,7 +100,7 @@ def needed_bytes(
 
 def file_name(name: str, format: ExportFormat, quantization: str) -> str:
     """Return what the file or folder of an export is called: `my-model-q4_k_m.gguf`, `my-model`."""
-    stem = _UNSAFE.sub("-", name).strip("-.")[:_STEM_LENGTH] or "model"
+    stem = _UNSAFE.sub("-", name).strip("-._")[:_STEM_LENGTH] or "model"
     if format not in QUANTIZED_FORMATS:
         return stem
     return f"{stem}-{quantization}" + (".gguf" if format == "gguf" else "")
@@ -167,6 +168,8 @@ def _target(ws: Workspace, request: ExportRequest, name: str, face: RunSource) -
     target = (request.output or folder / derived).expanduser().absolute()
     if request.format == "gguf" and target.suffix != ".gguf":
         target = target / derived
+    if face == "page":
+        check_segment(target.name)
     if face == "page" and not target.parent.resolve().is_relative_to(ws.sandbox.root.resolve()):
         raise StateError("SANDBOX_PATH_OUTSIDE", f"{target.name} would lie outside of the app's folder.")
     _require_unclaimed(ws, target)

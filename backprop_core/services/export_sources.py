@@ -79,14 +79,14 @@ def base_folder(ws: Workspace, source: ExportSource) -> Path | None:
     """
     if source.base_model is None:
         return source.folder
-    folder = model_folder(ws, source.base_model)
-    if folder is not None and not folder.is_dir():
+    try:
+        return model_folder(ws, source.base_model)
+    except InputError as error:
         raise InputError(
-            "INPUT_MODEL_NOT_FOUND",
-            f"The base model {source.base_model!r} of this adapter is gone.",
-            hint="Put the folder back; the adapter alone can still be exported with `--format lora`.",
-        )
-    return folder
+            error.code,
+            f"The base model of this adapter is gone: {error.message}",
+            hint="Put it back; the adapter alone can still be exported with `--format lora`.",
+        ) from error
 
 
 def training_facts(ws: Workspace, source: ExportSource) -> Training:

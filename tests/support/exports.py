@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from backprop_core import files
+from backprop_core.config.exports import ExportSpec
+from backprop_core.config.resolve import Layer, resolve_train
+from backprop_core.events.journal import JournalWriter
+from backprop_core.events.types import RunCompleted, RunStarted
+from backprop_core.runs.index import first_state
 from backprop_core.runs.projection import RunState
-from backprop_core.runs.store import RunFolder
+from backprop_core.runs.store import RunFolder, RunInfo, create_export, create_run, new_run_id
 from backprop_core.services import exports, runs
 from backprop_core.services.export_checks import ExportRequest
 from backprop_core.workspace import Workspace
@@ -51,11 +58,46 @@ class WorkerLauncher(FakeWorkerLauncher):
         return process.pid
 
 
+class IdleLauncher:
+    """Starts nothing: what is submitted stays in the queue."""
+
+    def spawn_worker(self, run_dir: Path, launch_id: str, home: Path) -> int:
+        """Refuse."""
+        raise AssertionError("no worker is started here")
+
+    def spawn_scheduler(self, home: Path) -> None:
+        """Do nothing."""
+
+    def exit_code(self, pid: int) -> int | None:
+        """Know of no process."""
+        return None
+
+
 def write_source(root: Path, *, arrays: dict | None = None, **config: object) -> Path:
     """Write a tiny base model and an adapter of it, and return the adapter's folder."""
     base = write_checkpoint(root / "base", arrays=arrays)
     factors = lora_arrays(QUERY, HIDDEN, HIDDEN)
     return write_adapter(root / "tuned", factors, base_model_name_or_path=str(base), **config)
+
+
+def list_adapter_run(ws: Workspace, adapter: Path, *, dataset: Path | None = None, **spec: object) -> str:
+    """List a completed training run whose adapter is a copy of `adapter`, and return its id."""
+    base = files.read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
+    values = {"model": base, "dataset": str(dataset or "rows.jsonl"), **spec}
+    info = RunInfo(
+        run_id=new_run_id(),
+        name="facts",
+        source="cli",
+        created_at=ws.now(),
+        launch_id=new_run_id(),
+        is_detached=True,
+        version="test",
+        dataset_hash=files.sha256_of(dataset) if dataset else None,
+    )
+    folder = create_run(ws.settings.sandbox_root / "runs", resolve_train([Layer("explicit", values)]), info)
+    shutil.copytree(adapter, folder.adapter)
+    ws.database.insert(first_state(folder).model_copy(update={"status": "completed", "artifact": "adapter"}))
+    return info.run_id
 
 
 def run_job(ws: Workspace, request: ExportRequest, *, timeout_s: float = 60) -> RunState:
