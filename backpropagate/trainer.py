@@ -79,6 +79,7 @@ class Trainer:
         checkpoint_every: int | Auto | None = None,
         seed: int | None = None,
         packing: bool | None = None,
+        report_to: str | list[str] | None = None,
         oom_recovery: bool | None = None,
         pause_on_overheat: bool | None = None,
         mode: Literal["lora", "full"] | None = None,

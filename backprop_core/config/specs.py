@@ -60,6 +60,12 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
+def _joined(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+_TRACKER = "(tensorboard|wandb|mlflow)"
+_TRACKERS = rf"^(auto|none|{_TRACKER}(,{_TRACKER})*)$"
 _Int = Annotated[int, BeforeValidator(_no_bool)]
 _Float = Annotated[float, BeforeValidator(_no_bool)]
 _Blank = BeforeValidator(_blank_is_none)
@@ -207,6 +213,14 @@ class TrainSpec(BaseModel):
         label="Pack rows",
         section="training",
         flag="--packing/--no-packing",
+    )
+    report_to: Annotated[str, BeforeValidator(_joined), Field(pattern=_TRACKERS)] = option(
+        "auto",
+        "Trackers that get the figures of each step: tensorboard, wandb, mlflow, several with commas, or none. "
+        "Auto takes those that are installed, W&B only with a login.",
+        label="Report to",
+        section="training",
+        env="REPORT_TO",
     )
     oom_recovery: bool = option(
         True,

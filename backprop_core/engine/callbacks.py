@@ -15,6 +15,7 @@ from backprop_core.engine.evaluation import held_out_loss, is_better
 from backprop_core.engine.keeping import Keeper, Saved, Tally
 from backprop_core.engine.sampling import RowOrder
 from backprop_core.engine.thermal import MAX_PAUSES, Heat, HeatJudge
+from backprop_core.engine.trackers import Trackers
 from backprop_core.engine.trainer import StepFacts
 from backprop_core.errors import RunError
 from backprop_core.events.types import Evaluated, Metrics, RunContinued, RunPaused
@@ -30,6 +31,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
     Args:
         saved: the checkpoint that the attempt goes on from, if any.
         held_out: rows that measure each scheduled step; none when empty.
+        trackers: get the figures of each step too.
         patience: measures in a row without a new lowest loss that end the run; None for any number.
     """
 
@@ -45,6 +47,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         saved: Saved | None,
         held_out: Sequence[Row] = (),
         patience: int | None = None,
+        trackers: Trackers | None = None,
     ) -> None:
         self._context = context
         self._device = device
@@ -56,6 +59,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._held_out = held_out
         self._patience = patience
         self._began = 0.0
+        self._trackers = trackers
         self._heat = HeatJudge()
         self._heat_seq = 0
         self._heat_pauses = 0
@@ -96,21 +100,23 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         seconds = max(self._context.clock.monotonic() - self._began, 1e-9)
         self._tally.tokens += facts.tokens
         self._tally.supervised_tokens += facts.supervised_tokens
-        self._context.journal.append(
-            Metrics(
-                step=step,
-                total_steps=self._total_steps,
-                epoch=round(self._order.epochs_after(step), 4),
-                loss=facts.loss if facts.is_finite else None,
-                learning_rate=facts.learning_rate,
-                grad_norm=facts.grad_norm if facts.is_finite else None,
-                tokens=self._tally.tokens,
-                supervised_tokens=self._tally.supervised_tokens,
-                tokens_per_s=round(facts.tokens / seconds, 2),
-                step_s=round(seconds, 4),
-                memory_bytes=self._device.memory_bytes(),
-            )
+        metrics = Metrics(
+            step=step,
+            total_steps=self._total_steps,
+            epoch=round(self._order.epochs_after(step), 4),
+            loss=facts.loss if facts.is_finite else None,
+            learning_rate=facts.learning_rate,
+            grad_norm=facts.grad_norm if facts.is_finite else None,
+            tokens=self._tally.tokens,
+            supervised_tokens=self._tally.supervised_tokens,
+            tokens_per_s=round(facts.tokens / seconds, 2),
+            step_s=round(seconds, 4),
+            memory_bytes=self._device.memory_bytes(),
         )
+        self._context.journal.append(metrics)
+        if self._trackers is not None:
+            values = metrics.model_dump(exclude={"type", "step", "total_steps"}, exclude_none=True)
+            self._trackers.report(self.trainer, values)
 
     def _watch_finite(self, step: int, facts: StepFacts) -> None:
         self._tally.not_finite = 0 if facts.is_finite else self._tally.not_finite + 1
@@ -135,6 +141,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._context.journal.append(
             Evaluated(step=step, loss=loss if math.isfinite(loss) else None, rows=len(self._held_out))
         )
+        if self._trackers is not None and math.isfinite(loss):
+            self._trackers.report(self.trainer, {"eval_loss": loss})
         return is_best
 
     def _obey(self, step: int, control: TrainerControl) -> None:

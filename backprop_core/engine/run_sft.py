@@ -20,6 +20,7 @@ from backprop_core.engine.outcome import Outcome
 from backprop_core.engine.sampling import RowOrder
 from backprop_core.engine.schedules import learning_rate_factor, warmup_steps
 from backprop_core.engine.tokenizing import TrainingData, read_training_data
+from backprop_core.engine.trackers import Trackers, chosen_trackers
 from backprop_core.engine.trainer import RunTrainer, StepBatches, training_arguments
 from backprop_core.engine.training_state import load_weights
 from backprop_core.events.types import TrainingPlanned
@@ -36,6 +37,7 @@ class Ground:
     data: TrainingData
     chosen: Choices
     saved: Saved | None
+    trackers: list[str]
 
     @property
     def rows_per_step(self) -> int:
@@ -50,6 +52,7 @@ def run_sft(context: RunContext) -> Outcome:
         BackpropagateError: with the code of what went wrong.
         AttemptEnded: the run was stopped before its first step.
     """
+    trackers = chosen_trackers(context.spec.report_to)
     saved = find_saved(context)
     device = select_device(context.spec.device)
     base = fetch_base(context)
@@ -57,7 +60,7 @@ def run_sft(context: RunContext) -> Outcome:
     identity = identity_of(context, base.resolved, data.sha256)
     require_same(saved, identity)
     chosen = saved.loop.chosen() if saved else choose(context.spec, base, data, device, context.folder.path)
-    ground = Ground(device, base, data, chosen, saved)
+    ground = Ground(device, base, data, chosen, saved, trackers)
     model = load_model(context, base, device, chosen.quantization)
     learner = make_learner(context, model, base, chosen)
     if saved:
@@ -88,6 +91,7 @@ def build_trainer(
     """Return the trainer of the run with its reporter attached."""
     spec, chosen, saved = context.spec, ground.chosen, ground.saved
     order = RowOrder(len(ground.data.rows), ground.rows_per_step, spec.seed)
+    trackers = Trackers(context, ground.trackers) if ground.trackers else None
     reporter = StepReporter(
         context,
         device=ground.device,
@@ -98,12 +102,14 @@ def build_trainer(
         saved=saved,
         held_out=ground.data.held_out,
         patience=spec.early_stopping,
+        trackers=trackers,
     )
     cut = saved.loop.cut if saved else first_cut(spec, ground)
     trainer = RunTrainer(
         model=learner.model,
         arguments=training_arguments(
             str(context.folder.path),
+            run_name=context.info.run_id,
             steps=chosen.steps,
             learning_rate=spec.learning_rate,
             weight_decay=spec.weight_decay,
@@ -122,7 +128,7 @@ def build_trainer(
             schedule=spec.lr_scheduler,
         ),
         compute_dtype=ground.device.dtype,
-        callbacks=[reporter],
+        callbacks=[callback for callback in (trackers, reporter) if callback is not None],
     )
     reporter.trainer = trainer
     return trainer

@@ -207,6 +207,7 @@ OPTIMIZERS: Final = {
 def training_arguments(
     output_dir: str,
     *,
+    run_name: str,
     steps: int,
     learning_rate: float,
     weight_decay: float,
@@ -218,6 +219,7 @@ def training_arguments(
     """Return the trainer's own arguments; everything that writes, prints or reports is off."""
     return SFTConfig(
         output_dir=output_dir,
+        run_name=run_name,
         max_steps=steps,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=1,

@@ -43,6 +43,7 @@ OTHER = {
     "checkpoint_every": "4",
     "seed": "1",
     "packing": "off",
+    "report_to": "none",
     "oom_recovery": "off",
     "pause_on_overheat": "off",
     "mode": "full",
