@@ -9,13 +9,10 @@ import sys
 from pathlib import Path
 
 from backprop_core import files
-from backprop_core.config.exports import ExportSpec
 from backprop_core.config.resolve import Layer, resolve_train
-from backprop_core.events.journal import JournalWriter
-from backprop_core.events.types import RunCompleted, RunStarted
 from backprop_core.runs.index import first_state
 from backprop_core.runs.projection import RunState
-from backprop_core.runs.store import RunFolder, RunInfo, create_export, create_run, new_run_id
+from backprop_core.runs.store import RunFolder, RunInfo, RunSource, create_run, new_run_id
 from backprop_core.services import exports, runs
 from backprop_core.services.export_checks import ExportRequest
 from backprop_core.workspace import Workspace
@@ -100,9 +97,11 @@ def list_adapter_run(ws: Workspace, adapter: Path, *, dataset: Path | None = Non
     return info.run_id
 
 
-def run_job(ws: Workspace, request: ExportRequest, *, timeout_s: float = 60) -> RunState:
+def run_job(
+    ws: Workspace, request: ExportRequest, *, face: RunSource = "cli", timeout_s: float = 60
+) -> RunState:
     """Start an export job and return its state when it has ended."""
-    job = exports.start(ws, request, face="cli")
+    job = exports.start(ws, request, face=face)
     wait_for(lambda: runs.get_run(ws, job).is_terminal, f"the export {request.format}", timeout_s)
     return runs.get_run(ws, job)
 
