@@ -75,6 +75,7 @@ class Trainer:
         optim: Literal["auto", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] | None = None,
         gradient_checkpointing: Literal["auto", "on", "off"] | None = None,
         eval_split: float | None = None,
+        sample_prompt: str | None = None,
         early_stopping: int | None = None,
         checkpoint_every: int | Auto | None = None,
         seed: int | None = None,

@@ -191,6 +191,13 @@ class TrainSpec(BaseModel):
         label="Held-out share",
         section="training",
     )
+    sample_prompt: Annotated[str | None, _Blank] = option(
+        None,
+        "A question that the model answers with each checkpoint, so that the change can be read.",
+        label="Sample question",
+        section="training",
+        max_length=2000,
+    )
     early_stopping: Annotated[Annotated[_Int, Field(ge=1, le=1000)] | None, _Blank] = option(
         None,
         "End the run after so many measures in a row without a new lowest held-out loss; off when empty.",

@@ -13,12 +13,13 @@ from backprop_core.engine.context import RunContext
 from backprop_core.engine.devices import Device
 from backprop_core.engine.evaluation import held_out_loss, is_better
 from backprop_core.engine.keeping import Keeper, Saved, Tally
+from backprop_core.engine.samples import answer
 from backprop_core.engine.sampling import RowOrder
 from backprop_core.engine.thermal import MAX_PAUSES, Heat, HeatJudge
 from backprop_core.engine.trackers import Trackers
 from backprop_core.engine.trainer import StepFacts
 from backprop_core.errors import RunError
-from backprop_core.events.types import Evaluated, Metrics, RunContinued, RunPaused
+from backprop_core.events.types import Evaluated, Metrics, RunContinued, RunPaused, SampleAnswered
 
 _MAX_NOT_FINITE: Final = 3
 
@@ -92,6 +93,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._journal(step, facts)
         self._watch_finite(step, facts)
         is_best = self._evaluate(step)
+        self._sample(step)
         if facts.is_finite and (self._keeper.is_due(step) or (is_best and step < self._total_steps)):
             self._keeper.save(step, self.trainer, is_best=is_best)
         self._obey(step, control)
@@ -144,6 +146,14 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         if self._trackers is not None and math.isfinite(loss):
             self._trackers.report(self.trainer, {"eval_loss": loss})
         return is_best
+
+    def _sample(self, step: int) -> None:
+        """Let the model answer the run's fixed question where that is due."""
+        question = self._context.spec.sample_prompt
+        if question is None or not (self._keeper.is_scheduled(step) or step == self._total_steps):
+            return
+        text = answer(self.trainer, question)
+        self._context.journal.append(SampleAnswered(step=step, prompt=question, text=text))
 
     def _obey(self, step: int, control: TrainerControl) -> None:
         watch = self._context.control

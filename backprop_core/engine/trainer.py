@@ -7,6 +7,7 @@ micro-batch adds its summed loss divided by the supervised tokens of the whole s
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,23 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         part.backward()
         return part.detach()
 
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the model computes."""
+        is_mixed = self._compute_dtype != torch.float32
+        return torch.autocast(self.args.device.type, self._compute_dtype, enabled=is_mixed)
+
+    @contextlib.contextmanager
+    def plain_attention(self) -> Iterator[None]:
+        """Give the model the attention that it had before, with caches and padding, for a while."""
+        if not self.keeps_documents_apart:
+            yield
+            return
+        self._causal.set_attn_implementation("sdpa")
+        try:
+            yield
+        finally:
+            self._causal.set_attn_implementation(attention.NAME)
+
     def recompute_activations(self) -> None:
         """Keep no activations from here on; they are computed again for the gradient."""
         self._causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -155,8 +173,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         else:
             batch = padded(rows, self.processing_class.pad_token_id or 0, device)
             documents = {}
-        is_mixed = self._compute_dtype != torch.float32
-        with torch.autocast(device.type, self._compute_dtype, enabled=is_mixed):
+        with self.autocast():
             if not self._has_plain_head:
                 return self._loss_by_model(batch, documents)
             hidden = self._causal.get_decoder()(

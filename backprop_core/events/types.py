@@ -99,6 +99,15 @@ class Evaluated(Body):
     rows: int
 
 
+class SampleAnswered(Body):
+    """What the model answered to the run's fixed question after `step`."""
+
+    type: Literal["sample"] = "sample"
+    step: int
+    prompt: str
+    text: str
+
+
 class TelemetrySampled(Body):
     """Hardware figures of one second; None where the machine does not tell."""
 
@@ -213,6 +222,7 @@ EventBody = (
     | TrainingPlanned
     | Metrics
     | Evaluated
+    | SampleAnswered
     | TelemetrySampled
     | Notice
     | BatchSplit

@@ -39,6 +39,7 @@ OTHER = {
     "optim": "adamw_torch",
     "gradient_checkpointing": "on",
     "eval_split": "0.1",
+    "sample_prompt": "Who are you?",
     "early_stopping": "3",
     "checkpoint_every": "4",
     "seed": "1",
