@@ -18,7 +18,7 @@ from backprop_app.runtime import current
 from backprop_core import files
 from backprop_core.errors import InputError
 
-SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".txt", ".md", ".gz")
+SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz")
 _MAX_STEM: Final = 60
 _FOLDER: Final = "datasets"
 _BUFFER_BYTES: Final = 1 << 20

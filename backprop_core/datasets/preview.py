@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from backprop_core.datasets.convert import ColumnMap, convert
 from backprop_core.datasets.detect import Detection, detect
-from backprop_core.datasets.mask import Encoded, encode
+from backprop_core.datasets.mask import Encoded, TurnSpan, encode
 from backprop_core.datasets.readers import read_rows
 from backprop_core.datasets.rows import Conversation, Message, RawRow, RowFault, RowProblem
 from backprop_core.datasets.source import DEFAULT_LIMITS, Limits
@@ -45,6 +45,7 @@ class ShownRow:
         n_loss: tokens that carry loss and are not cut off.
         n_cut: tokens beyond the chosen length.
         problem: why it cannot be used.
+        spans: which of the tokens are the content of which turn.
     """
 
     row: int
@@ -54,6 +55,7 @@ class ShownRow:
     n_loss: int = 0
     n_cut: int = 0
     problem: RowProblem | None = None
+    spans: tuple[TurnSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def show(
         kept.count(True),
         len(whole.labels_mask) - len(kept),
         problem,
+        whole.spans,
     )
 
 

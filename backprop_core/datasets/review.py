@@ -98,6 +98,7 @@ def review(
     train_on_responses: bool = True,
     mapping: ColumnMap | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    watcher: Observer | None = None,
 ) -> DataReview:
     """Return the full report on a file.
 
@@ -111,6 +112,7 @@ def review(
         train_on_responses: loss on answers only.
         mapping: columns named by hand.
         limits: sizes at which reading stops.
+        watcher: sees each usable row too, to tell how far the report is; what it raises ends it.
 
     Raises:
         InputError: INPUT_DATASET_INVALID, no row is usable or no token would carry loss; and
@@ -120,7 +122,7 @@ def review(
     if heldout is not None:
         watchers.leaks = LeakFinder(heldout, near=near, mapping=mapping, limits=limits)
     choices = ScanChoices(max_seq_length, limit, train_on_responses, mapping, limits)
-    scan = scan_file(path, tokenizer, choices, watchers.all())
+    scan = scan_file(path, tokenizer, choices, watchers.all() + ([watcher] if watcher else []))
     return _concluded(path, tokenizer, choices, scan, watchers)
 
 

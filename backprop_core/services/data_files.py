@@ -19,7 +19,7 @@ DEFAULT_EXAMPLE: Final = "quickstart.jsonl"
 
 _CHARS_PER_TOKEN: Final = 4
 _SAMPLE_ROWS: Final = 2000
-_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".md", ".ndjson")
+_SUFFIXES: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".ndjson")
 
 
 def examples_dir() -> Path:
@@ -40,9 +40,15 @@ def list_data_files(ws: Workspace, limit: int = 200) -> list[Path]:
     for root in readable_roots(ws):
         if root.is_dir():
             found.extend(
-                path for path in sorted(root.iterdir()) if path.suffix in _SUFFIXES and path.is_file()
+                path for path in sorted(root.iterdir()) if is_data_name(path.name) and path.is_file()
             )
     return found[:limit]
+
+
+def is_data_name(name: str) -> bool:
+    """Tell whether a file of this name holds rows; the recipe beside a version does not."""
+    inner = name.lower().removesuffix(".gz")
+    return inner.endswith(_SUFFIXES) and not inner.endswith(".recipe.json")
 
 
 def check_readable(ws: Workspace, path: Path) -> Path:

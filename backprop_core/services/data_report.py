@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from backprop_core.config.resolve import config_layer, environment_layer, resolve_train
-from backprop_core.datasets.convert import convert
-from backprop_core.datasets.detect import Layout, layout_of, summarize_layouts
-from backprop_core.datasets.readers import RowReader
-from backprop_core.datasets.report import DatasetSummary, inspect
+from backprop_core.datasets.report import DatasetSummary, inspect, inspect_structure
 from backprop_core.datasets.rows import RowProblem
 from backprop_core.datasets.tokenizer import ChatTokenizer
-from backprop_core.errors import InputError
 from backprop_core.services.facts import model_folder
 from backprop_core.workspace import Workspace
-
-_KEPT_PROBLEMS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +64,16 @@ def report_file(ws: Workspace, path: Path, model: str | None, *, max_seq_length:
 
 
 def _without_tokens(path: Path, name: str) -> FileReport:
-    rows, layouts, problems = 0, Counter[Layout](), list[RowProblem]()
-    for batch in RowReader(path, digest=False).batches():
-        rows += len(batch.rows) + len(batch.problems)
-        problems.extend(batch.problems)
-        for number, value in batch.rows:
-            layouts[layout_of(value)] += 1
-            converted = convert(value, number)
-            if isinstance(converted, RowProblem):
-                problems.append(converted)
-    if len(problems) == rows:
-        first = f"; row {problems[0].row}: {problems[0].reason}" if problems else ""
-        raise InputError(
-            "INPUT_DATASET_INVALID", f"None of the {rows:,} rows of {path.name!r} can be learned from{first}."
-        )
-    detection = summarize_layouts(layouts)
+    found = inspect_structure(path)
     return FileReport(
         file=str(path),
-        layout=str(detection.layout),
-        confidence=detection.confidence,
-        reason=detection.reason,
-        rows=rows,
-        usable_rows=rows - len(problems),
-        n_problems=len(problems),
-        problems=tuple(problems[:_KEPT_PROBLEMS]),
+        layout=str(found.layout),
+        confidence=found.confidence,
+        reason=found.reason,
+        rows=found.rows,
+        usable_rows=found.usable_rows,
+        n_problems=found.n_problems,
+        problems=found.problems,
         model=name,
         tokens=None,
     )

@@ -27,7 +27,7 @@ from backprop_core.services.system import machine_facts
 from backprop_core.workspace import Workspace
 
 _T = TypeVar("_T")
-_REMEMBERED: Final = 64
+_REMEMBERED: Final = 512
 
 
 class Memo:
@@ -49,6 +49,20 @@ class Memo:
                 del self._values[next(iter(self._values))]
             self._values[key] = made
         return made
+
+    def peek(self, key: Hashable) -> Any:
+        """Return the answer for `key` when it is remembered, else None."""
+        with self._lock:
+            return self._values.get(key)
+
+
+def file_version(path: Path) -> tuple[int, int] | None:
+    """Return what changes with a file's content: size and time; None when it cannot be looked at."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def gather_facts(ws: Workspace, spec: TrainSpec, memo: Memo) -> tuple[PlanFacts, list[FieldProblem]]:
@@ -131,12 +145,7 @@ def _data_facts(spec: TrainSpec, folder: Path | None, memo: Memo) -> DataFacts |
     if not spec.dataset:
         return None
     path = Path(spec.dataset).expanduser()
-    try:
-        stat = path.stat()
-        version: tuple[int, int] | None = (stat.st_size, stat.st_mtime_ns)
-    except OSError:
-        version = None
-    key = ("data", str(path), version, str(folder), spec.max_seq_length, spec.train_on_responses)
+    key = ("data", str(path), file_version(path), str(folder), spec.max_seq_length, spec.train_on_responses)
 
     def look() -> DataFacts:
         tokenizer = (
