@@ -171,9 +171,9 @@ def _rail() -> rx.Component:
     )
 
 
-def _status_block() -> rx.Component:
+def _working() -> rx.Component:
     run = RailState.run
-    working = rx.fragment(
+    return rx.fragment(
         link(run.name, to=run.href, class_name="m t1 ell ptitle"),
         rx.cond(
             run.has_steps,
@@ -193,7 +193,11 @@ def _status_block() -> rx.Component:
             rx.el.div(run.phase, class_name="sm t2"),
         ),
     )
-    resting = rx.fragment(
+
+
+def _resting() -> rx.Component:
+    run = RailState.run
+    return rx.fragment(
         rx.el.div(
             rx.match(
                 run.status,
@@ -217,6 +221,10 @@ def _status_block() -> rx.Component:
             class_name="sm t2",
         ),
     )
+
+
+def _status_block() -> rx.Component:
+    run = RailState.run
     return rx.el.section(
         rx.el.div(
             pill(rx.cond(run.is_active | run.is_waiting, run.status, "")),
@@ -228,7 +236,7 @@ def _status_block() -> rx.Component:
             class_name="row sp",
             aria_live="polite",
         ),
-        rx.cond(run.is_active, working, resting),
+        rx.cond(run.is_active, _working(), _resting()),
         class_name="col",
         aria_label="Status",
     )

@@ -129,14 +129,8 @@ def _chart(variant: str, name: str, summary: str, **props: Any) -> rx.Component:
     )
 
 
-def _loss() -> rx.Component:
-    legend = rx.el.div(
-        rx.el.h2(rx.cond(_VIEW.is_bad, "Loss until then", "Loss")),
-        rx.el.span(rx.el.i(class_name="key"), "train", class_name="row g6 sm t2"),
-        rx.el.span(rx.el.i(class_name="key tick"), "checkpoint", class_name="row g6 sm t2 hide-s"),
-        class_name="row g4",
-    )
-    controls = rx.el.div(
+def _chart_controls() -> rx.Component:
+    return rx.el.div(
         rx.el.label(
             "Smooth",
             rx.el.input(
@@ -163,6 +157,15 @@ def _loss() -> rx.Component:
         ),
         class_name="row wrap",
     )
+
+
+def _loss() -> rx.Component:
+    legend = rx.el.div(
+        rx.el.h2(rx.cond(_VIEW.is_bad, "Loss until then", "Loss")),
+        rx.el.span(rx.el.i(class_name="key"), "train", class_name="row g6 sm t2"),
+        rx.el.span(rx.el.i(class_name="key tick"), "checkpoint", class_name="row g6 sm t2 hide-s"),
+        class_name="row g4",
+    )
     chart = _chart(
         "loss",
         "loss",
@@ -186,7 +189,7 @@ def _loss() -> rx.Component:
         rx.fragment(),
     )
     return rx.el.section(
-        rx.el.div(legend, rx.cond(_VIEW.has_steps, controls, rx.fragment()), class_name="ptop"),
+        rx.el.div(legend, rx.cond(_VIEW.has_steps, _chart_controls(), rx.fragment()), class_name="ptop"),
         rx.cond(_VIEW.has_steps, rx.el.div(chart, class_name="chead"), waiting),
         class_name="panel",
         aria_label="Loss",
