@@ -93,6 +93,7 @@ class Trainer:
         target_modules: str | None = None,
         use_dora: bool | None = None,
         use_rslora: bool | None = None,
+        backend: Literal["auto", "transformers", "unsloth"] | None = None,
         device: Literal["auto", "cuda", "cpu"] | None = None,
         quantization: Literal["auto", "none", "4bit", "8bit"] | None = None,
     ) -> None:

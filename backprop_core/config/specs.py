@@ -310,6 +310,13 @@ class TrainSpec(BaseModel):
     use_rslora: bool = option(
         False, "Scale by alpha over the root of the rank.", label="rsLoRA", section="lora", env="RSLORA"
     )
+    backend: Literal["auto", "transformers", "unsloth"] = option(
+        "auto",
+        "Who loads the model. Unsloth is faster on some families; auto takes it on CUDA where it is "
+        "installed, and goes on without it when it fails.",
+        label="Backend",
+        section="model",
+    )
     device: Literal["auto", "cuda", "cpu"] = option(
         "auto",
         "Where to train. Without CUDA, models up to 0.5 B parameters train on the processor; cpu forces it.",

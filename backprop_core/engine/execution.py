@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -107,9 +108,14 @@ def _recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
 
         return run_export
     context.phase("loading", "training libraries")
+    import torch
+
+    from backprop_core.engine.backends import choose_backend
+
+    backend = choose_backend(context, has_cuda=torch.cuda.is_available())
     from backprop_core.engine.run_sft import run_sft
 
-    return run_sft
+    return partial(run_sft, backend=backend)
 
 
 def _say_failure(context: RunContext, error: BackpropagateError) -> None:

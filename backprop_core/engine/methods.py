@@ -9,14 +9,30 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 import transformers
 
-from backprop_core.engine.adapters import add_adapter, continue_adapter
+from backprop_core.engine.adapters import continue_adapter
+from backprop_core.engine.backends import Backend, TransformersBackend
 from backprop_core.engine.context import RunContext
+from backprop_core.engine.devices import Device
+from backprop_core.engine.failures import is_out_of_memory
 from backprop_core.engine.loading import BaseModel
+from backprop_core.errors import DependencyError
 from backprop_core.planning.records import Choices
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
+
+
+# What a backend raises for a model or a machine that it does not know.
+_BACKEND_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    OSError,
+)
 
 
 class Learner(Protocol):
@@ -108,22 +124,43 @@ class FullLearner:
         self.model.save_pretrained(folder)
 
 
-def make_learner(context: RunContext, model: PreTrainedModel, base: BaseModel, chosen: Choices) -> Learner:
-    """Return what learns, made of a freshly loaded base.
+def make_learner(
+    context: RunContext, backend: Backend, base: BaseModel, device: Device, chosen: Choices
+) -> Learner:
+    """Load the base and return what learns; a backend that nobody demanded may fail.
 
     Raises:
-        InputError: the spec names layers or an adapter that do not fit the base.
+        BackpropagateError: the model cannot be loaded, or the spec names layers or an adapter that do
+            not fit it.
     """
+    try:
+        return _made_by(backend, context, base, device, chosen)
+    except _BACKEND_ERRORS as error:
+        if backend.name == "transformers" or is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        if context.spec.backend == backend.name:
+            raise DependencyError(
+                "DEP_MODEL_LOAD_FAILED", f"{backend.name} cannot load {base.resolved.id}: {reason}"
+            ) from error
+        context.notice(
+            f"{backend.name} cannot load this model ({reason}); the run goes on without it.", is_warning=True
+        )
+    return _made_by(TransformersBackend(), context, base, device, chosen)
+
+
+def _made_by(
+    backend: Backend, context: RunContext, base: BaseModel, device: Device, chosen: Choices
+) -> Learner:
     spec = context.spec
+    model = backend.load(context, base, device, chosen)
     if spec.mode == "full":
         transformers.set_seed(spec.seed)
         return FullLearner(model, base.dtype)
     if spec.from_adapter is not None:
         folder = Path(spec.from_adapter).expanduser()
         return AdapterLearner(continue_adapter(model, folder, seed=spec.seed, base_reference=base.reference))
-    adapted = add_adapter(
-        model, spec, r=chosen.lora_r, alpha=chosen.lora_alpha, base_reference=base.reference
-    )
+    adapted = backend.adapt(context, model, base, chosen)
     if spec.init_lora_weights == "pissa":
         return PissaLearner(adapted, context.folder.path / "adapter-beginning")
     return AdapterLearner(adapted)

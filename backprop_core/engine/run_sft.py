@@ -7,13 +7,14 @@ from functools import partial
 
 from backprop_core.config.specs import TrainSpec
 from backprop_core.engine.artifacts import save_result
+from backprop_core.engine.backends import Backend
 from backprop_core.engine.callbacks import StepReporter
 from backprop_core.engine.choices import choose
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.cutting import Cut
 from backprop_core.engine.devices import Device, select_device
 from backprop_core.engine.keeping import Keeper, Saved, Tally, find_saved, identity_of, require_same
-from backprop_core.engine.loading import BaseModel, fetch_base, load_model
+from backprop_core.engine.loading import BaseModel, fetch_base
 from backprop_core.engine.methods import Learner, make_learner, trained_parameters
 from backprop_core.engine.oom import Cutter
 from backprop_core.engine.outcome import Outcome
@@ -45,7 +46,7 @@ class Ground:
         return self.chosen.batch_size * self.chosen.gradient_accumulation
 
 
-def run_sft(context: RunContext) -> Outcome:
+def run_sft(context: RunContext, backend: Backend) -> Outcome:
     """Fine-tune as the spec of the run says, from the newest checkpoint if an earlier attempt left one.
 
     Raises:
@@ -61,8 +62,7 @@ def run_sft(context: RunContext) -> Outcome:
     require_same(saved, identity)
     chosen = saved.loop.chosen() if saved else choose(context.spec, base, data, device, context.folder.path)
     ground = Ground(device, base, data, chosen, saved, trackers)
-    model = load_model(context, base, device, chosen.quantization)
-    learner = make_learner(context, model, base, chosen)
+    learner = make_learner(context, backend, base, device, chosen)
     if saved:
         load_weights(learner.model, saved.folder)
     tally = Tally()

@@ -57,6 +57,7 @@ OTHER = {
     "target_modules": "q_proj",
     "use_dora": "on",
     "use_rslora": "on",
+    "backend": "transformers",
     "device": "cpu",
     "quantization": "none",
 }
