@@ -43,7 +43,8 @@ def _row(item: Any) -> rx.Component:
             "Download",
             href=item.href,
             class_name="btn sm",
-            custom_attrs={"download": ""},
+            # The router would take the click for a change of the page.
+            custom_attrs={"download": "", "reloadDocument": True},
         ),
         rx.fragment(),
     )
