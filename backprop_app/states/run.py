@@ -107,6 +107,7 @@ class RunState(rx.State):
             self._forget(prefix)
         try:
             detail = await asyncio.to_thread(runs.run_detail, runtime.ws, prefix)
+            settings = setting_items(detail.training, detail.origins)
         except BackpropagateError as error:
             async with self:
                 self.missing = error.message
@@ -114,7 +115,7 @@ class RunState(rx.State):
         feed = RunFeed(runtime.follower, detail.state.run_id)
         async with self:
             self.folder, self.source = detail.state.folder, detail.state.source
-            self.settings = setting_items(detail.spec, detail.origins)
+            self.settings = settings
         while True:
             frame = await feed.next()
             if frame is None:

@@ -118,6 +118,14 @@ class TrainState(rx.State):
         self.open_picker = ""
         return [TrainState.set_field("dataset", path), TrainState.load]
 
+    @rx.event(background=True)
+    async def train_on(self, path: str) -> Any:
+        """Open the page with a data file chosen, from another page."""
+        found = await asyncio.to_thread(_look, current())
+        async with self:
+            self.draft = {**(self.draft or found.draft), "dataset": str(path)[:_MAX_TEXT]}
+        return rx.redirect("/")
+
     @rx.event
     def pick_typed(self, values: dict[str, str]) -> Any:
         """Take the model or data file that was typed; the form has one field."""
@@ -157,10 +165,11 @@ class TrainState(rx.State):
         runtime = current()
         try:
             detail = await asyncio.to_thread(runs.run_detail, runtime.ws, str(run_id))
+            draft = form.draft_of(detail.training)
         except BackpropagateError as error:
             return ShellState.show_toast(error.message, error.hint, "danger")
         async with self:
-            self.draft = form.draft_of(detail.spec)
+            self.draft = draft
             self._revision += 1
         return rx.redirect("/")
 

@@ -97,7 +97,7 @@ def identity_of(context: RunContext, model: ResolvedModel, data_sha256: str) -> 
     """Return what the checkpoints of this run belong to."""
     return Identity(
         run_id=context.info.run_id,
-        config_sha256=_config_sha256(context.spec),
+        config_sha256=config_sha256(context.spec),
         data_sha256=data_sha256,
         base=f"{model.id} {_fingerprint(model.path)}",
     )
@@ -234,8 +234,13 @@ class Keeper:
         )
 
 
-def _config_sha256(spec: TrainSpec) -> str:
-    content = orjson.dumps(spec.model_dump(exclude=_NAMES), option=orjson.OPT_SORT_KEYS)
+def config_sha256(spec: TrainSpec) -> str:
+    """Return a digest of the settings that stand in the run's own file.
+
+    Fields that a later version adds stand in no older file and change nothing about its run.
+    """
+    stored = spec.model_dump(exclude=_NAMES, exclude_unset=True)
+    content = orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -110,15 +110,21 @@ class Database:
             ).fetchone()
         return str(found[0]) if found else None
 
-    def advance(self, row: Row) -> None:
-        """Save a newer projection; an older one than the stored changes nothing."""
+    def advance(self, row: Row, *, was: Status) -> bool:
+        """Save a newer projection; return whether it was saved.
+
+        Args:
+            was: the status that it was worked out from. When somebody has changed it meanwhile, for
+                example to `queued`, or has saved later events, the stored row stays.
+        """
         state = row.state
         with self._transaction() as connection:
-            connection.execute(
+            changed = connection.execute(
                 "UPDATE runs SET status = ?, seq = ?, offset = ?, state = ?, position = NULL "
-                "WHERE run_id = ? AND seq <= ?",
-                (state.status, state.seq, row.offset, state.model_dump_json(), state.run_id, state.seq),
+                "WHERE run_id = ? AND seq <= ? AND status = ?",
+                (state.status, state.seq, row.offset, state.model_dump_json(), state.run_id, state.seq, was),
             )
+        return changed.rowcount == 1
 
     def move(self, run_id: str, before: Sequence[Status], after: Status) -> bool:
         """Change the status if it is one of `before`; return whether it was. Two callers never both win."""

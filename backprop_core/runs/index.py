@@ -64,9 +64,12 @@ def refresh(database: Database, row: Row, now: str, *, launching: Path | None = 
         is_launching = launching is not None and not platform.lock_is_free(launching)
         if state.status != "starting" or not is_launching:
             state = settle(state, now)
-    if state != row.state or reader.offset != row.offset:
-        database.advance(Row(state, reader.offset))
-    return state
+    if state == row.state and reader.offset == row.offset:
+        return state
+    if database.advance(Row(state, reader.offset), was=row.state.status):
+        return state
+    newer = database.get(state.run_id)
+    return state if newer is None else newer.state
 
 
 def mark_lost(database: Database, run_id: str, error: ErrorRecord, now: str) -> None:
@@ -80,7 +83,7 @@ def mark_lost(database: Database, run_id: str, error: ErrorRecord, now: str) -> 
             update={"status": "interrupted", "error": error, "ended_at": state.ended_at or now}
         )
         offset = row.offset if (newer := database.get(run_id)) is None else newer.offset
-        database.advance(Row(lost, offset))
+        database.advance(Row(lost, offset), was=state.status)
 
 
 def rebuild(database: Database, roots: Iterable[Path], now: str) -> int:

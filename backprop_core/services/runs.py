@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backprop_core.config.exports import ExportSpec
 from backprop_core.config.resolve import Origin
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import InputError, StateError
@@ -34,12 +35,27 @@ STATUSES: tuple[Status, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class RunDetail:
-    """Everything about one run but its points."""
+    """Everything about one run but its points; an export has no origins."""
 
     state: RunState
-    spec: TrainSpec
+    spec: TrainSpec | ExportSpec
     origins: dict[str, Origin]
     info: RunInfo
+
+    @property
+    def training(self) -> TrainSpec:
+        """What a training run does.
+
+        Raises:
+            InputError: INPUT_RUN_NOT_FOUND; an export is no training run.
+        """
+        if not isinstance(self.spec, TrainSpec):
+            raise InputError(
+                "INPUT_RUN_NOT_FOUND",
+                f"{self.state.short_id} is an export, no training run.",
+                hint=f"`backprop show-run {self.state.short_id}` tells how it stands.",
+            )
+        return self.spec
 
     def as_json(self) -> dict[str, Any]:
         """Return the run as plain values, for `show-run --json` and the API."""
@@ -91,19 +107,11 @@ def get_run(ws: Workspace, prefix: str) -> RunState:
 
 
 def run_detail(ws: Workspace, prefix: str) -> RunDetail:
-    """Return a training run with its spec and the origin of each value.
-
-    Raises:
-        InputError: INPUT_RUN_NOT_FOUND; an export is no training run.
-    """
+    """Return a run with its spec and, for training, the origin of each value."""
     state = get_run(ws, prefix)
-    if state.kind != "train":
-        raise InputError(
-            "INPUT_RUN_NOT_FOUND",
-            f"{state.short_id} is an export, no training run.",
-            hint=f"`backprop watch {state.short_id}` tells how it stands.",
-        )
     folder = RunFolder(Path(state.folder))
+    if state.kind == "export":
+        return RunDetail(state, folder.export_spec(), {}, folder.info())
     return RunDetail(state, folder.spec(), folder.origins(), folder.info())
 
 

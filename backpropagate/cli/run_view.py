@@ -79,7 +79,9 @@ def _facts(state: RunState) -> dict[str, str]:
         "Time": units.duration(state.seconds) if state.seconds else "",
         "Created": local_time(state.created_at),
         "Ended": local_time(state.ended_at) if state.ended_at else "",
-        "Adapter" if is_training else "Export": str(Path(state.folder, state.artifact)) if state.artifact else "",
+        "Adapter" if is_training else "Export": str(Path(state.folder, state.artifact))
+        if state.artifact
+        else "",
         "Folder": state.folder,
     }
     return {name: value for name, value in facts.items() if value}

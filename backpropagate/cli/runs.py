@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from backprop_core.errors import ExitCode
 from backpropagate.cli.root import command
 from backpropagate.cli.steering import AS_JSON, RUN_ID
+
+if TYPE_CHECKING:
+    from backprop_core.runs.projection import RunState
+    from backprop_core.services.runs import RunDetail
+    from backprop_core.workspace import Workspace
 
 KIND = Annotated[
     Literal["all", "train", "export"], typer.Option("--kind", help="Only training runs, or only exports.")
@@ -114,13 +120,28 @@ def export_runs(
     with workspace() as ws:
         wanted = None if kind == "all" else kind
         states = runs.list_runs(ws, statuses=status or (), kind=wanted, limit=1_000_000)
-        details = [runs.run_detail(ws, state.run_id) for state in states]
+        details = _details(ws, states)
     text = as_csv(details) if file_format == "csv" else as_jsonl(details)
     if output is None:
         typer.echo(text, nl=False)
         return
     files.write_text(output, text)
     talk(f"{len(details)} runs in {output}")
+
+
+def _details(ws: Workspace, states: Sequence[RunState]) -> list[RunDetail]:
+    """Return everything about the runs; one whose folder is gone is named and left out."""
+    from backprop_core.errors import StateError
+    from backprop_core.services import runs
+    from backpropagate.cli.render import talk
+
+    details = []
+    for state in states:
+        try:
+            details.append(runs.run_detail(ws, state.run_id))
+        except StateError as error:
+            talk(f"warning: run {state.short_id} is left out: {error.message}")
+    return details
 
 
 def delete_run(

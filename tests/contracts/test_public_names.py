@@ -52,7 +52,7 @@ def test_the_callback_has_the_hooks_of_the_contract():
 
 def test_train_takes_data_counts_and_hooks():
     parameters = list(inspect.signature(backpropagate.Trainer.train).parameters)
-    assert parameters == ["self", "dataset", "steps", "epochs", "samples", "callback"]
+    assert parameters == ["self", "dataset", "steps", "epochs", "samples", "callback", "resume_from"]
 
 
 def test_importing_the_package_loads_neither_training_libraries_nor_pydantic():

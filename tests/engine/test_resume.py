@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from backprop_core.config.specs import TrainSpec
 from backprop_core.engine import callbacks
+from backprop_core.engine.keeping import config_sha256
 from backprop_core.errors import BackpropagateError
 from backprop_core.events.types import CheckpointSaved, RunInterrupted, RunResumed
 from tests.support.attempts import FACTS, attempt, bodies, losses, metrics, types, write_rows
@@ -111,6 +113,14 @@ def test_other_data_is_refused(interrupted, own_home, rows):
         attempt(folder, own_home)
     assert caught.value.code == "STATE_CHECKPOINT_INVALID"
     assert "data file changed" in caught.value.message
+
+
+def test_a_field_that_a_later_version_adds_changes_no_older_run():
+    class Later(TrainSpec):
+        invented: int = 3
+
+    stored = TrainSpec(model="m").model_dump()
+    assert config_sha256(Later.model_validate(stored)) == config_sha256(TrainSpec.model_validate(stored))
 
 
 def test_other_settings_are_refused(interrupted, own_home):

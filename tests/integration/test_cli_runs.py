@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -14,38 +14,12 @@ from pathlib import Path
 import pytest
 
 from backprop_core.runs.store import RunFolder
-from backprop_core.services import opening, runs
-from backprop_core.workspace import Workspace
-from backpropagate.cli.main import main
-from tests.support.stores import FakeWorkerLauncher, submit_run, wait_for
+from backprop_core.services import runs
+from tests.support.listed_exports import finished_export
+from tests.support.stores import submit_run, wait_for
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart.jsonl"
 TRAIN = ["train", "-m", "smollm2-135m", "-d", str(EXAMPLE), "--lora-preset", "fast"]
-
-
-@pytest.fixture
-def ws(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    launcher = FakeWorkerLauncher()
-    launcher.workspace = Workspace.open(launcher)
-    monkeypatch.setattr(opening, "ProcessLauncher", lambda environ=None: launcher)
-    yield launcher.workspace
-    launcher.close()
-    launcher.workspace.close()
-
-
-@pytest.fixture
-def backprop(capsys, ws):
-    root = logging.getLogger()
-    before = root.handlers[:]
-
-    def run(*arguments):
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    root.handlers[:] = before
 
 
 def press_ctrl_c_when(condition, what):
@@ -252,6 +226,59 @@ def test_diff_shows_only_what_differs(backprop, two_runs):
     document = json.loads(backprop("diff-runs", *two_runs, "--json")[1])
     assert document["differences"]["steps"] == [3, 5]
     assert "learning_rate" not in document["differences"]
+
+
+@pytest.fixture
+def an_export(ws, tmp_path):
+    return finished_export(ws, tmp_path / "tuned.gguf")
+
+
+def test_the_list_holds_exports_too_and_can_be_cut_by_kind(backprop, two_runs, an_export):
+    assert [line.split()[:3] for line in backprop("list-runs")[1].splitlines()[1:]] == [
+        [an_export[:8], "export", "completed"],
+        [two_runs[1][:8], "train", "completed"],
+        [two_runs[0][:8], "train", "completed"],
+    ]
+    shown = json.loads(backprop("list-runs", "--kind", "export", "--json")[1])["runs"]
+    assert [run["run_id"] for run in shown] == [an_export]
+
+
+def test_show_run_tells_what_an_export_made_and_no_steps(backprop, an_export, tmp_path):
+    code, out, _ = backprop("show-run", an_export[:8])
+    assert code == 0
+    assert f"Export   {tmp_path / 'tuned.gguf'}" in out
+    assert "quantization    q8_0" in out
+    assert "Steps" not in out
+    document = json.loads(backprop("show-run", an_export, "--json")[1])["run"]
+    assert (document["spec"]["format"], document["origins"]) == ("gguf", {})
+
+
+def test_two_exports_can_be_compared_but_not_with_a_training_run(backprop, ws, an_export, two_runs, tmp_path):
+    other = finished_export(ws, tmp_path / "small.gguf", quantization="q2_k")
+    found = json.loads(backprop("diff-runs", an_export, other, "--json")[1])["differences"]
+    assert found["quantization"] == ["q8_0", "q2_k"]
+    code, _, err = backprop("diff-runs", an_export, two_runs[0])
+    assert code == 1
+    assert "no settings in common" in err
+
+
+def test_exports_stand_in_the_table_with_their_own_settings(backprop, two_runs, an_export):
+    rows = list(csv.DictReader(io.StringIO(backprop("export-runs", "--format", "csv")[1])))
+    assert [(row["kind"], row["spec.format"], row["spec.steps"]) for row in rows] == [
+        ("export", "gguf", ""),
+        ("train", "", "5"),
+        ("train", "", "3"),
+    ]
+
+
+def test_a_run_whose_folder_is_gone_is_named_and_left_out_of_the_table(backprop, ws, two_runs):
+    folder = Path(runs.get_run(ws, two_runs[0]).folder)
+    wait_for(lambda: not RunFolder(folder).is_worked_on(), "the end of the worker")
+    shutil.rmtree(folder)
+    code, out, err = backprop("export-runs")
+    assert code == 0
+    assert [json.loads(line)["run_id"] for line in out.splitlines()] == [two_runs[1]]
+    assert f"warning: run {two_runs[0][:8]} is left out" in err
 
 
 def test_export_as_json_lines_and_as_table_hold_every_run(backprop, two_runs, tmp_path):

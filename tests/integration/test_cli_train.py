@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from backprop_core.events.types import Metrics, RunResumed, RunStarted
 from backprop_core.platform import lock_is_free
-from tests.support.attempts import write_rows
+from backprop_core.runs.store import RunFolder
+from tests.support.attempts import bodies, metrics, write_rows
 from tests.support.models import write_tiny_llama
 from tests.support.stores import wait_for
 
@@ -188,3 +190,65 @@ def test_a_program_sees_ctrl_c_as_a_stop(work, tiny, rows):
     assert process.returncode == 0, err
     assert json.loads(out)[0] == "stopped"
     assert listed(work)[0]["status"] == "stopped"
+
+
+DIES = """
+import os, signal, sys
+from backpropagate import Trainer, TrainingCallback
+
+class Hooks(TrainingCallback):
+    def on_step(self, step, metrics):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+trainer = Trainer(sys.argv[1], lora_r=4, max_seq_length=128, checkpoint_every=1, output_dir="output")
+trainer.train(sys.argv[2], steps=40, callback=Hooks())
+"""
+
+GOES_ON = """
+import json, sys
+from backpropagate import Trainer
+
+result = Trainer().train(sys.argv[1], resume_from=sys.argv[2])
+print(json.dumps([result.run_id, result.status, result.steps]))
+"""
+
+
+def last_line_of_attempts(folder: Path) -> list[int]:
+    """Return the steps of a run, those that a later attempt took again left out."""
+    steps: list[int] = []
+    for body in bodies(RunFolder(folder)):
+        if isinstance(body, Metrics):
+            steps.append(body.step)
+        elif isinstance(body, RunResumed):
+            del steps[body.step :]
+    return steps
+
+
+def test_a_run_killed_in_a_program_and_in_a_worker_goes_on_from_each_face(work, tiny, rows):
+    died = run(work, "-c", DIES, str(tiny), str(rows))
+    assert died.returncode == -signal.SIGKILL
+    [entry] = listed(work)
+    assert (entry["status"], entry["step"]) == ("interrupted", 3)
+    folder = RunFolder(Path(entry["folder"]))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "backpropagate", "resume", entry["run_id"][:8]],
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: len(metrics(folder)) >= 8, "steps of the second attempt", timeout_s=120)
+    os.kill(
+        next(body.pid for body in reversed(bodies(folder)) if isinstance(body, RunStarted)), signal.SIGKILL
+    )
+    _out, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert "[RUNTIME_TRAINING_ABORTED]" in err
+    done = run(work, "-c", GOES_ON, str(rows), entry["run_id"][:8])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [entry["run_id"], "completed", 40]
+    assert last_line_of_attempts(folder.path) == list(range(1, 41))
+    assert [entry["attempt"] for entry in listed(work)] == [3]
+    assert all(body.step > 1 for body in bodies(folder) if isinstance(body, RunResumed))

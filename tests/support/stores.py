@@ -31,8 +31,11 @@ class FakeWorkerLauncher:
         self.workspace: Workspace | None = None
         self.schedulers: list[threading.Thread] = []
         self.runs_scheduler = True
+        self.is_closed = False
 
     def spawn_worker(self, run_dir: Path, launch_id: str, home: Path) -> int:
+        if self.is_closed:
+            raise OSError("the test is over")
         env = {
             **os.environ,
             "BACKPROPAGATE_HOME": str(home),
@@ -68,7 +71,7 @@ class FakeWorkerLauncher:
 
     def close(self) -> None:
         """End every worker and wait for the schedulers."""
-        self.runs_scheduler = False
+        self.runs_scheduler, self.is_closed = False, True
         for process in self.started.values():
             if process.poll() is None:
                 process.kill()

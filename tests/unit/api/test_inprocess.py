@@ -82,6 +82,12 @@ def test_an_epoch_is_told_once_when_it_is_complete():
     assert [call for call in recorder.calls if call[0] == "epoch"] == [("epoch", 1), ("epoch", 2)]
 
 
+def test_epochs_of_earlier_attempts_are_not_told_again():
+    recorder = Recorder()
+    Hooks(recorder, "11111111-run", lambda: None, epochs_told=1).tell(stepped(5, 2.0))
+    assert [call for call in recorder.calls if call[0] == "epoch"] == [("epoch", 2)]
+
+
 def test_a_checkpoint_is_told_with_its_path():
     recorder = Recorder()
     body = ev.CheckpointSaved(step=3, path="checkpoints/step-000003", size_bytes=1, seconds=0.1)
