@@ -54,6 +54,10 @@ class StepBatches:
     def __len__(self) -> int:
         return self._steps - self._first_step
 
+    def heaviest(self) -> list[Row]:
+        """Return the longest rows, as many as a step takes: no step of the run needs more memory."""
+        return sorted(self._rows, key=lambda row: row.length, reverse=True)[: self._order.per_step]
+
     def __iter__(self) -> Iterator[list[Row]]:
         for step in range(self._first_step, self._steps):
             yield [self._rows[index] for index in self._order.of_step(step)]
@@ -126,16 +130,30 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         Raises:
             RunError: memory ran out and nothing is left to try.
         """
-        model.train()
-        supervised = sum(row.supervised for row in inputs)
-        loss = self.cutter.run(inputs, lambda rows: self._add_gradient(rows, supervised))
+        loss = self._gradient_of(inputs)
         self.step_facts = StepFacts(
             loss=float(loss),
             learning_rate=float(self.lr_scheduler.get_last_lr()[0]),
             tokens=sum(row.length for row in inputs),
-            supervised_tokens=supervised,
+            supervised_tokens=sum(row.supervised for row in inputs),
         )
         return loss
+
+    def rehearse(self) -> None:
+        """Work through the heaviest rows once and forget it: memory that is short shows itself now.
+
+        Raises:
+            RunError: memory ran out and nothing is left to try.
+        """
+        with torch.random.fork_rng():
+            self._gradient_of(self._batches.heaviest())
+        self.model.zero_grad(set_to_none=True)
+
+    def _gradient_of(self, rows: Sequence[Row]) -> Tensor:
+        """Add the gradient of the rows of one step and return its loss."""
+        self.model.train()
+        supervised = sum(row.supervised for row in rows)
+        return self.cutter.run(rows, lambda part: self._add_gradient(part, supervised))
 
     def _add_gradient(self, rows: Sequence[Row], supervised: int) -> Tensor:
         """Add the part that `rows` have in the gradient of a step and return their part of its loss."""

@@ -124,3 +124,16 @@ def test_the_cut_that_was_found_is_kept_by_the_next_attempt(train, own_home, mem
 @pytest.mark.parametrize("recompute", ["on", "off"])
 def test_recomputed_activations_give_the_same_losses(train, recompute):
     assert losses(train(gradient_checkpointing=recompute)) == pytest.approx(losses(train()), abs=1e-6)
+
+
+def test_a_rehearsal_finds_out_before_the_first_step_and_leaves_no_trace(train, memory, monkeypatch):
+    from backprop_core.engine import callbacks
+
+    spec = {**SPEC, "lora_dropout": 0.1}
+    plain = train(**spec)
+    monkeypatch.setattr(callbacks, "must_rehearse", lambda _: True)
+    assert losses(train(**spec)) == losses(plain)
+    memory(3)
+    rehearsed = train(**spec)
+    told = [body.type for body in bodies(rehearsed) if body.type in {"batch.split", "metrics"}]
+    assert told == ["batch.split", *["metrics"] * 6]
