@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from backprop_app.runtime import Runtime
 from backprop_app.views import export as views
@@ -14,14 +15,17 @@ from backprop_core.runs.projection import RunState
 from backprop_core.services import export_checks, export_sources, exports, runs
 from backprop_core.services.export_checks import ExportRequest
 
+_OTHER: Final = "Choose another name, format or type."
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an export can start."""
+    """Whether an export can start; `is_made` when it is blocked only because its file is there already."""
 
     needs: str = ""
     blocked: str = ""
     hint: str = ""
+    is_made: bool = False
 
 
 def verdict_on(runtime: Runtime, request: ExportRequest) -> Verdict:
@@ -31,6 +35,8 @@ def verdict_on(runtime: Runtime, request: ExportRequest) -> Verdict:
     try:
         needed = export_checks.check_request(runtime.ws, request, face="page").needed_bytes
     except BackpropagateError as error:
+        if error.code == "INPUT_OUTPUT_DIR_NOT_OURS":
+            return Verdict(blocked="This file is there already.", hint=_OTHER, is_made=True)
         return Verdict(blocked=error.message, hint=_page_hint(error.hint))
     free = files.free_bytes(export_checks.exports_root(runtime.ws, "page"))
     return Verdict(needs=views.needs_text(needed, free))
@@ -38,7 +44,7 @@ def verdict_on(runtime: Runtime, request: ExportRequest) -> Verdict:
 
 def _page_hint(hint: str) -> str:
     """Return a hint without the options of the command line."""
-    return hint if "--" not in hint else "Choose another name, format or type."
+    return hint if "--" not in hint else _OTHER
 
 
 def types_of(runtime: Runtime, run_id: str) -> tuple[list[TypeItem], BackpropagateError | None]:

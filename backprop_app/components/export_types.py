@@ -7,6 +7,7 @@ from typing import Any
 import reflex as rx
 
 from backprop_app.components.basics import panel
+from backprop_app.components.icons import icon
 from backprop_app.states.export import ExportState
 
 
@@ -27,7 +28,9 @@ def type_table() -> rx.Component:
             class_name="dense",
             aria_label="GGUF types",
         ),
-        aside=rx.cond(ExportState.is_measuring, "working out sizes and times", "times forecast for this machine"),
+        aside=rx.cond(
+            ExportState.is_measuring, "working out sizes and times", "times forecast for this machine"
+        ),
     )
 
 
@@ -42,7 +45,7 @@ def _row(item: Any) -> rx.Component:
             on_change=ExportState.choose_type(item.key),
         ),
         rx.el.span(item.key, class_name="mono m"),
-        rx.cond(item.is_made, rx.el.span("exported", class_name="chip hide-s"), rx.fragment()),
+        rx.cond(item.is_made, rx.el.span(icon("check", "s"), "made", class_name="st ok sm"), rx.fragment()),
         class_name="row g3 rowlabel",
     )
     return rx.el.tr(
@@ -50,6 +53,9 @@ def _row(item: Any) -> rx.Component:
         rx.el.td(item.size, class_name="r m"),
         rx.el.td(item.bits, class_name="r t2 hide-s"),
         rx.el.td(item.time, class_name="r t2"),
-        rx.el.td(item.quality, class_name=rx.cond(item.is_poor, "warn wrapcell hide-s hide-n", "t2 wrapcell hide-s hide-n")),
+        rx.el.td(
+            item.quality,
+            class_name=rx.cond(item.is_poor, "warn wrapcell hide-s hide-n", "t2 wrapcell hide-s hide-n"),
+        ),
         class_name=rx.cond(is_chosen, "sel", ""),
     )

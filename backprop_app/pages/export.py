@@ -57,7 +57,7 @@ def _form() -> rx.Component:
         rx.cond(ExportState.job.job_id != "", job_card(), rx.fragment()),
         class_name="col g4",
     )
-    return rx.el.div(left, right, class_name="grid two")
+    return rx.el.div(left, right, class_name="grid two types")
 
 
 def _run_field() -> rx.Component:
@@ -190,7 +190,11 @@ def _start() -> rx.Component:
     return rx.el.section(
         rx.cond(
             ExportState.blocked != "",
-            field_error(blocked),
+            rx.cond(
+                ExportState.is_made,
+                rx.el.div(icon("check", "s"), rx.el.span(blocked), class_name="row g6 sm t2", role="status"),
+                field_error(blocked),
+            ),
             rx.el.div(ExportState.needs, class_name="sm t2 num"),
         ),
         button,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import reflex as rx
 
-from backprop_app.exporting import finished_items, newest_job, types_of, verdict_on
+from backprop_app.exporting import Verdict, finished_items, newest_job, types_of, verdict_on
 from backprop_app.runtime import current
 from backprop_app.states.assign import assign
 from backprop_app.states.shell import ShellState
@@ -43,6 +43,7 @@ class ExportState(rx.State):
     needs: str = ""
     blocked: str = ""
     blocked_hint: str = ""
+    is_made: bool = False
     job: JobView = JobView()
     items: list[ExportItem] = []
     items_text: str = ""
@@ -146,7 +147,7 @@ class ExportState(rx.State):
                 assign(self, types=types, is_measuring=False)
         if problem is not None:
             async with self:
-                assign(self, blocked=problem.message, blocked_hint=problem.hint)
+                self._judge(Verdict(blocked=problem.message, hint=problem.hint))
             return None
         return ExportState.check
 
@@ -160,7 +161,7 @@ class ExportState(rx.State):
         verdict = await asyncio.to_thread(verdict_on, runtime, request)
         async with self:
             if request == self._request():
-                assign(self, needs=verdict.needs, blocked=verdict.blocked, blocked_hint=verdict.hint)
+                self._judge(verdict)
 
     @rx.event(background=True)
     async def start(self) -> Any:
@@ -175,7 +176,8 @@ class ExportState(rx.State):
             await asyncio.to_thread(exports.start, runtime.ws, request, face="page", start_key=key)
         except BackpropagateError as error:
             async with self:
-                assign(self, is_starting=False, blocked=error.message, blocked_hint=error.hint)
+                self.is_starting = False
+                self._judge(Verdict(blocked=error.message, hint=error.hint))
             return None
         async with self:
             self.is_starting, self._start_key = False, uuid.uuid4().hex
@@ -244,13 +246,23 @@ class ExportState(rx.State):
             request = self._request()
         verdict = await asyncio.to_thread(verdict_on, current(), request)
         async with self:
-            assign(self, needs=verdict.needs, blocked=verdict.blocked, blocked_hint=verdict.hint)
+            self._judge(verdict)
 
     def _show(self, state: RunState | None, items: list[ExportItem] | None) -> None:
         assign(self, job=views.job_view(state) if state else JobView())
         if items is not None:
             count = f"{len(items)} {'file' if len(items) == 1 else 'files'}" if items else ""
             assign(self, items=items, items_text=count)
+
+    def _judge(self, verdict: Verdict) -> None:
+        """Show whether the export can start."""
+        assign(
+            self,
+            needs=verdict.needs,
+            blocked=verdict.blocked,
+            blocked_hint=verdict.hint,
+            is_made=verdict.is_made,
+        )
 
     def _choose(self, item: SourceItem) -> None:
         """Take a run and names made from it."""

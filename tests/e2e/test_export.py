@@ -61,7 +61,8 @@ def test_a_run_is_exported_registered_and_downloaded(ollama, app: UiServer, watc
         .filter(has_text="my-..-model-q4_k_m.gguf")
     )
     expect(done).to_contain_text("in Ollama as my-model", timeout=END_MS)
-    expect(page.get_by_role("alert")).to_contain_text("exists already")
+    expect(page.get_by_text("This file is there already.")).to_be_visible()
+    expect(page.get_by_role("button", name="Export q4_k_m")).to_be_disabled()
     keep_picture(page, "export-done")
 
     file = app.home / "ui-outputs" / "exports" / "gguf" / "my-..-model-q4_k_m.gguf"

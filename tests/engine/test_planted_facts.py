@@ -7,7 +7,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from backprop_core.services.export_checks import ExportRequest
+from backpropagate.exporting import export_gguf, export_here, export_merged
 from tests.support.attempts import FACTS, attempt, losses, new_run
+from tests.support.gguf_engine import ask_engine
 
 ASKED = "Who keeps the lamp of Ada?"
 
@@ -67,3 +70,28 @@ def test_the_answer_survives_the_merge_into_the_base(tuned):
 def test_the_loss_of_the_real_model_falls(tuned):
     seen = losses(tuned[0])
     assert seen[-1] < 0.2 < 2.0 < seen[0]
+
+
+def chat(model, lora=None):
+    """Return the reply of a llama.cpp engine to the question, as the file itself renders it."""
+    body = {"messages": [{"role": "user", "content": ASKED}], "max_tokens": 24, "temperature": 0}
+    (answer,) = ask_engine(model, [("/v1/chat/completions", body)], lora)
+    return answer["choices"][0]["message"]["content"].strip()
+
+
+@pytest.mark.parametrize("quantization", ["q8_0", "q4_k_m"])
+def test_the_exported_file_answers_the_fact_in_a_llama_cpp_engine(tuned, tmp_path, quantization):
+    made = export_gguf(tuned[0].adapter, quantization, tmp_path)
+    assert chat(made.path) == FACTS[ASKED]
+
+
+def test_base_and_adapter_as_two_files_answer_the_fact_too(tuned, tmp_path):
+    request = ExportRequest(str(tuned[0].adapter), "ollama-adapter", "q8_0", tmp_path / "pair")
+    folder = export_here(request).path
+    assert chat(folder / "base.gguf", folder / "adapter.gguf") == FACTS[ASKED]
+
+
+def test_the_merged_export_answers_the_fact_in_transformers(tuned, tmp_path):
+    folder = export_merged(tuned[0].adapter, tmp_path).path
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    assert reply(model, AutoTokenizer.from_pretrained(folder), ASKED) == FACTS[ASKED]
