@@ -29,6 +29,14 @@ def forecast_record(plan: Plan) -> dict[str, Any]:
     }
 
 
+def planned_peak_bytes(state: RunState) -> int | None:
+    """Return the peak memory that was forecast for a run; None when its folder does not tell."""
+    try:
+        return int(files.read_json(RunFolder(Path(state.folder)).spec_path)["plan"]["peak_bytes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def finished_runs(ws: Workspace) -> list[RunState]:
     """Return the newest completed training runs."""
     rows = ws.database.list(statuses=("completed",), limit=_RUNS)

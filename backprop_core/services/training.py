@@ -242,10 +242,18 @@ def _misplaced(ws: Workspace, spec: TrainSpec, source: RunSource) -> tuple[Field
 
 
 def _check_adapter(ws: Workspace, folder: Path, source: RunSource) -> None:
-    if source == "page":
+    """Refuse what is no adapter; the page takes those of listed runs and of its own folders."""
+    if source == "page" and not _is_made_by_a_run(ws, folder):
         check_readable(ws, folder)
     if not (folder / "adapter_config.json").is_file():
         raise InputError("INPUT_ADAPTER_INVALID", f"{folder} holds no adapter.")
+
+
+def _is_made_by_a_run(ws: Workspace, folder: Path) -> bool:
+    """Tell whether `folder` is, behind every link, the adapter of a run in the index."""
+    resolved = folder.resolve()
+    row = ws.database.get(resolved.parent.name)
+    return row is not None and resolved == RunFolder(Path(row.state.folder).resolve()).adapter
 
 
 def _check_output(folder: Path) -> None:

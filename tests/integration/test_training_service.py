@@ -221,3 +221,44 @@ def test_the_page_reads_no_adapter_from_anywhere(ws, tmp_path):
     assert [(problem.field, problem.code) for problem in ready.problems] == [
         ("from_adapter", "SANDBOX_PATH_OUTSIDE")
     ]
+
+
+def page_data(ws) -> Path:
+    path = ws.settings.sandbox_root / "uploads" / "rows.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(ROW) + "\n")
+    return path
+
+
+def finished_elsewhere(ws, tmp_path, data) -> RunFolder:
+    """Return the folder of a listed run with an adapter outside the folders of the app."""
+    folder = training.start(ws, layer(tmp_path, data, lora_r=8), source="cli").folder
+    folder.adapter.mkdir()
+    (folder.adapter / "adapter_config.json").write_text("{}")
+    wait_for(lambda: runs.get_run(ws, folder.path.name).status == "completed", "the run")
+    return folder
+
+
+def test_the_page_goes_on_from_the_adapter_of_any_listed_run(ws, tmp_path, data):
+    folder = finished_elsewhere(ws, tmp_path, data)
+    named = layer(tmp_path, page_data(ws), from_adapter=folder.path.name)
+    ready = training.draft(ws, named, source="page")
+    assert ready.problems == ()
+    assert ready.resolved.spec.from_adapter == str(folder.adapter)
+
+
+@pytest.mark.parametrize("part", ["adapter/inner", "checkpoints/step-000001", "."])
+def test_the_page_reads_nothing_else_of_a_listed_run(ws, tmp_path, data, part):
+    folder = finished_elsewhere(ws, tmp_path, data)
+    named = layer(tmp_path, page_data(ws), from_adapter=str(folder.path / part))
+    problems = training.draft(ws, named, source="page").problems
+    assert [problem.code for problem in problems] == ["SANDBOX_PATH_OUTSIDE"]
+
+
+def test_the_page_follows_no_link_out_of_a_listed_run(ws, tmp_path, data):
+    folder = finished_elsewhere(ws, tmp_path, data)
+    folder.adapter.rename(tmp_path / "moved")
+    folder.adapter.symlink_to(tmp_path / "moved")
+    named = layer(tmp_path, page_data(ws), from_adapter=folder.path.name)
+    problems = training.draft(ws, named, source="page").problems
+    assert [problem.code for problem in problems] == ["SANDBOX_PATH_OUTSIDE"]
