@@ -5,7 +5,8 @@ from __future__ import annotations
 import reflex as rx
 
 from backprop_app.api.routes import create_api
-from backprop_app.failures import tell_page
+from backprop_app.arguments import CheckedArguments
+from backprop_app.failures import note_page_error, tell_page
 from backprop_app.pages.export import export_page
 from backprop_app.pages.not_found import not_found_page
 from backprop_app.pages.run import run_page
@@ -23,16 +24,21 @@ _DESCRIPTION = "Fine-tune a language model on one consumer GPU and ship it to Ol
 
 app = rx.App(
     stylesheets=["/theme.css"],
-    head_components=[rx.el.link(rel="icon", href="/favicon.svg", type="image/svg+xml")],
+    head_components=[
+        rx.el.link(rel="icon", href="/favicon.svg", type="image/svg+xml"),
+        rx.el.script(src="/session.js", defer=True),
+    ],
     html_lang="en",
     html_custom_attrs={"class": "dark"},
     # The frame shows its own notice when the connection is lost, and toasts come from state.
     app_wraps={},
     toaster=None,
     backend_exception_handler=tell_page,
+    frontend_exception_handler=note_page_error,
     api_transformer=[create_api(), Gate],
 )
 app.register_lifespan_task(lifespan)
+app.add_middleware(CheckedArguments())
 
 _EVERYWHERE = [RailState.watch]
 

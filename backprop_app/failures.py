@@ -11,6 +11,7 @@ from reflex.event import EventSpec
 from backprop_app.states.shell import ShellState
 
 _LOG: Final = logging.getLogger(__name__)
+_MAX_REPORT_CHARS: Final = 2000
 
 
 def tell_page(exception: Exception) -> EventSpec | None:
@@ -21,3 +22,8 @@ def tell_page(exception: Exception) -> EventSpec | None:
         "The app met a defect", f"The run is not touched. The log has it as number {number}.", "danger"
     )
     return shown
+
+
+def note_page_error(exception: Exception) -> None:
+    """Log what a browser reports of its own failure: as one line, cut, without control characters."""
+    _LOG.warning("a page failed in the browser: %r", str(exception)[:_MAX_REPORT_CHARS])

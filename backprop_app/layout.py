@@ -89,6 +89,13 @@ def _header() -> rx.Component:
             aria_label=rx.color_mode_cond("Theme: light", "Theme: dark"),
             on_click=rx.toggle_color_mode,
         ),
+        # Shown by session.js once it knows that somebody is signed in.
+        rx.el.form(
+            rx.el.button(icon("leave"), type="submit", class_name="btn ghost ic", aria_label="Sign out"),
+            method="post",
+            action="/logout",
+            class_name="leave",
+        ),
         rx.cond(
             RailState.run.is_active,
             rx.el.i(class_name="line", style={"width": f"{RailState.run.percent}%"}),

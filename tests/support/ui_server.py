@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -32,19 +33,31 @@ def free_port() -> int:
 class UiServer:
     """`backprop ui` on a home of its own. The same port is taken again after a restart."""
 
-    def __init__(self, home: Path, *, data_dir: Path | None = None, models: Path | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        data_dir: Path | None = None,
+        models: Path | None = None,
+        arguments: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         """Lay out the home.
 
         Args:
             home: of the app.
             data_dir: a folder that the page may read data from.
             models: a folder of base models that becomes the cache of the home.
+            arguments: further ones of `backprop ui`.
+            environ: further variables.
         """
         self.home = home
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
         self.log = home / "ui.log"
         self._data_dir = data_dir
+        self._arguments = list(arguments)
+        self._environ = dict(environ or {})
         self._process: subprocess.Popen[bytes] | None = None
         (home / "cache").mkdir(parents=True, exist_ok=True)
         if models is not None:
@@ -60,6 +73,7 @@ class UiServer:
             "PYTHONPATH": str(ROOT),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
+            **self._environ,
         }
 
     @property
@@ -73,6 +87,7 @@ class UiServer:
         command = [sys.executable, "-m", "backpropagate", "ui", "--port", str(self.port), "--no-open"]
         if self._data_dir is not None:
             command += ["--data-dir", str(self._data_dir)]
+        command += self._arguments
         output: IO[bytes]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
