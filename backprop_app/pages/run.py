@@ -216,6 +216,7 @@ def _result() -> rx.Component:
         icon("folder"),
         rx.el.code(RunState.artifact, class_name="grow ell mono"),
         CopyButton.create(icon("copy", "s"), text=RunState.artifact, class_name="btn sm"),
+        link(icon("download", "s"), "Export", to=f"/export?run={_VIEW.run_id}", class_name="btn sm"),
         class_name="row",
     )
     return panel("Adapter", rx.el.div(path, class_name="p"), aside="PEFT safetensors with tokenizer")

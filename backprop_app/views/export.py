@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -198,9 +199,9 @@ def command_twin(short_id: str, format: str, quantization: str, name: str, ollam
     if format in {"gguf", "ollama-adapter"}:
         words += ["--quantization", quantization]
     if name:
-        words += ["--name", name]
+        words += ["--name", shlex.quote(name)]
     if ollama_name:
-        words += ["--ollama-name", ollama_name]
+        words += ["--ollama-name", shlex.quote(ollama_name)]
     return " ".join(words)
 
 
@@ -210,8 +211,8 @@ def python_twin(short_id: str, format: str, quantization: str, name: str, ollama
     if function is None:
         return ""
     words = [f'"{short_id}"'] + ([f'"{quantization}"'] if format == "gguf" else [])
-    words += [f'name="{name}"'] if name else []
-    words += [f'ollama_name="{ollama_name}"'] if ollama_name else []
+    words += [f"name={name!r}"] if name else []
+    words += [f"ollama_name={ollama_name!r}"] if ollama_name else []
     return f"{function}({', '.join(words)})"
 
 
