@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="every row fills the cut")
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=CONTENDERS)
     chosen = parser.parse_args()
-    model = chosen.model or _tutorial_model()
+    model = chosen.model or tutorial_model()
     with tempfile.TemporaryDirectory() as place:
         rows = Path(place) / "rows.jsonl"
         write_documents(rows, model, rows=chosen.steps * ROWS_PER_STEP, cut=chosen.cut, full=chosen.full)
@@ -148,7 +148,8 @@ def main() -> None:
         show(f"Training: {kind} cut at {chosen.cut}, rank {chosen.rank}", figures(results, chosen.cut))
 
 
-def _tutorial_model() -> Path:
+def tutorial_model() -> Path:
+    """Return the folder of the tutorial model, fetched when it is not here."""
     from backprop_core.hub.download import resolve_model
 
     cache = Path(os.environ.get("BACKPROPAGATE_HOME", Path.home() / ".backpropagate")) / "cache" / "models"

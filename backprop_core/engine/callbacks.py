@@ -128,7 +128,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
             self._trackers.report(self.trainer, values)
 
     def _watch_finite(self, step: int, facts: StepFacts) -> None:
-        self._tally.not_finite = 0 if facts.is_finite else self._tally.not_finite + 1
+        is_sound = facts.is_finite or facts.has_overflown
+        self._tally.not_finite = 0 if is_sound else self._tally.not_finite + 1
         if self._tally.not_finite >= _MAX_NOT_FINITE:
             raise RunError(
                 "RUNTIME_LOSS_NOT_FINITE",

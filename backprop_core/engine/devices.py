@@ -12,9 +12,12 @@ import torch
 from backprop_core import platform
 from backprop_core.errors import DependencyError
 
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "fp16", "fp32"]
 
 _REPORTED: Final = ("backpropagate", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
+
+
+_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Device:
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of frozen weights and of matrix products."""
-        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+        return _DTYPES[self.precision]
 
     def memory_bytes(self) -> int:
         """Return the peak of the card, or the resident memory of the process on a processor."""
@@ -53,7 +56,7 @@ def select_device(wanted: Literal["auto", "cuda", "cpu"]) -> Device:
         raise DependencyError("DEP_GPU_NOT_AVAILABLE", "--device cuda: PyTorch finds no CUDA device here.")
     if wanted != "cpu" and has_cuda:
         card = torch.device("cuda", torch.cuda.current_device())
-        precision: Precision = "bf16" if torch.cuda.get_device_capability(card)[0] >= 8 else "fp32"
+        precision: Precision = "bf16" if torch.cuda.get_device_capability(card)[0] >= 8 else "fp16"
         return Device(card, torch.cuda.get_device_name(card), precision)
     name = str(torch.cpu.get_capabilities().get("cpu_name") or "CPU")
     return Device(torch.device("cpu"), name, "bf16" if cpu_has_bf16() else "fp32")

@@ -148,6 +148,7 @@ class Keeper:
         training_state.load_optimizer(trainer.optimizer, saved.folder, loop)
         trainer.lr_scheduler.load_state_dict(dict(loop.scheduler))
         training_state.load_random(saved.folder, loop)
+        trainer.loss_scale = loop.loss_scale
         self._tally.tokens = loop.tokens
         self._tally.supervised_tokens = loop.supervised_tokens
         self._tally.best_loss = loop.best_loss
@@ -225,6 +226,7 @@ class Keeper:
                 not_better=self._tally.not_better,
                 choices=dataclasses.asdict(self._chosen),
                 cut=trainer.cutter.cut,
+                loss_scale=trainer.loss_scale,
                 scheduler=trainer.lr_scheduler.state_dict(),
                 versions=library_versions(),
                 **optimizer,

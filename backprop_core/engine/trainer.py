@@ -25,16 +25,25 @@ from backprop_core.engine.collating import MicroBatch, Row, concatenated, padded
 from backprop_core.engine.oom import Cutter
 from backprop_core.engine.sampling import RowOrder
 
+# Gradients of fp16 are computed this much larger, so that small ones do not vanish.
+_FP16_SCALE: Final = 2.0**14
+
 
 @dataclass(slots=True)
 class StepFacts:
-    """What one optimizer step was like; replaced by each step."""
+    """What one optimizer step was like; replaced by each step.
+
+    Attributes:
+        has_overflown: whether the scaled gradient left the range of fp16, which costs the step and
+            lowers the scale, and says nothing about the run.
+    """
 
     loss: float = math.nan
     grad_norm: float = math.nan
     learning_rate: float = 0.0
     tokens: int = 0
     supervised_tokens: int = 0
+    has_overflown: bool = False
 
     @property
     def is_finite(self) -> bool:
@@ -105,6 +114,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         self._compute_dtype = compute_dtype
         self._causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._has_plain_head = heads.has_plain_head(self._causal)
+        self.loss_scale = _FP16_SCALE if compute_dtype == torch.float16 else 1.0
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.keeps_documents_apart = attention.use_documents(self._causal)
         cutter.begin(self, keeps_documents_apart=self.keeps_documents_apart)
@@ -158,7 +168,7 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
     def _add_gradient(self, rows: Sequence[Row], supervised: int) -> Tensor:
         """Add the part that `rows` have in the gradient of a step and return their part of its loss."""
         part = self.rows_loss(rows) / supervised
-        part.backward()
+        (part * self.loss_scale).backward()
         return part.detach()
 
     def autocast(self) -> torch.autocast:
@@ -217,9 +227,17 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
 
     def _clip_grad_norm(self, model: Any) -> Tensor:
         """Clip the gradient; drop it when it is not finite, so that the weights stay as they are."""
+        if self.loss_scale != 1.0:
+            for parameter in self._trained:
+                if parameter.grad is not None:
+                    parameter.grad.div_(self.loss_scale)
         norm = torch.nn.utils.clip_grad_norm_(self._trained, self.args.max_grad_norm)
-        self.step_facts.grad_norm = float(norm)
-        if not self.step_facts.is_finite:
+        facts = self.step_facts
+        facts.grad_norm = float(norm)
+        facts.has_overflown = self.loss_scale > 1.0 and math.isfinite(facts.loss) and not facts.is_finite
+        if facts.has_overflown:
+            self.loss_scale /= 2.0
+        if not facts.is_finite:
             for parameter in self._trained:
                 parameter.grad = None
         return norm

@@ -31,6 +31,7 @@ class LoopState(BaseModel):
     Attributes:
         choices: the derived values that the first attempt worked with.
         cut: how steps are cut since memory last ran out.
+        loss_scale: by which gradients of fp16 are computed larger.
         groups: the optimizer's groups without their parameters.
         python_random, numpy_random: states of these generators.
     """
@@ -45,6 +46,7 @@ class LoopState(BaseModel):
     not_better: int
     choices: dict[str, Any]
     cut: Cut
+    loss_scale: float
     scheduler: dict[str, Any]
     groups: list[dict[str, Any]]
     scalars: dict[str, float | int | bool | None]

@@ -152,3 +152,31 @@ def test_quantized_weights_are_refused_on_a_processor(train, quantization):
         train(quantization=quantization)
     assert caught.value.code == "INPUT_VALIDATION_FAILED"
     assert "CUDA" in caught.value.message
+
+
+@pytest.fixture
+def in_fp16(monkeypatch):
+    """Compute in the precision of a card without bf16."""
+    from backprop_core.engine import run_sft
+
+    device = Device(torch.device("cpu"), "played card", "fp16")
+    monkeypatch.setattr(run_sft, "select_device", lambda _: device)
+
+
+def test_fp16_learns_as_fp32_does(train, in_fp16, monkeypatch):
+    scaled = losses(train(steps=6))
+    monkeypatch.undo()
+    assert scaled == pytest.approx(losses(train(steps=6)), abs=0.02)
+
+
+def test_a_gradient_that_overflows_costs_its_step_and_lowers_the_scale(train, in_fp16, monkeypatch):
+    from backprop_core.engine import trainer
+    from tests.support.attempts import metrics
+
+    monkeypatch.setattr(trainer, "_FP16_SCALE", 2.0**40)
+    folder = train(steps=40)
+    steps = metrics(folder)
+    dropped = [step.grad_norm is None for step in steps]
+    assert dropped[0] and not dropped[-1]
+    assert dropped == sorted(dropped, reverse=True)
+    assert bodies(folder)[-1].type == "run.completed"
