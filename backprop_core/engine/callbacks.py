@@ -15,6 +15,7 @@ from backprop_core.engine.evaluation import held_out_loss, is_better
 from backprop_core.engine.keeping import Keeper, Saved, Tally
 from backprop_core.engine.samples import answer
 from backprop_core.engine.sampling import RowOrder
+from backprop_core.engine.spilling import SpillWatch
 from backprop_core.engine.thermal import MAX_PAUSES, Heat, HeatJudge
 from backprop_core.engine.trackers import Trackers
 from backprop_core.engine.trainer import StepFacts
@@ -66,6 +67,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._patience = patience
         self._began = 0.0
         self._trackers = trackers
+        self._spill = SpillWatch()
         self._heat = HeatJudge()
         self._heat_seq = 0
         self._heat_pauses = 0
@@ -123,9 +125,27 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
             memory_bytes=self._device.memory_bytes(),
         )
         self._context.journal.append(metrics)
+        self._watch_spill(metrics, facts.tokens)
         if self._trackers is not None:
             values = metrics.model_dump(exclude={"type", "step", "total_steps"}, exclude_none=True)
             self._trackers.report(self.trainer, values)
+
+    def _watch_spill(self, metrics: Metrics, tokens: int) -> None:
+        sample = self._context.sampler.latest()
+        if sample is None or not self._device.is_cuda:
+            return
+        gpu = sample.gpu
+        if self._spill.sees_spill(
+            step_s=metrics.step_s,
+            tokens=tokens,
+            used_bytes=gpu.memory_used_bytes,
+            total_bytes=gpu.memory_total_bytes,
+        ):
+            self._context.notice(
+                f"Step {metrics.step} was far slower and the card is full: its driver seems to use the "
+                "system's memory. A smaller batch, or switching that off in the driver, is faster.",
+                is_warning=True,
+            )
 
     def _watch_finite(self, step: int, facts: StepFacts) -> None:
         is_sound = facts.is_finite or facts.has_overflown

@@ -48,7 +48,7 @@ def execute(context: RunContext) -> None:
         _say_end(context, "interrupted", "", "the user interrupted the program", began)
         raise
     except Exception as error:
-        known = classify(error)
+        known = classify(error, context.info.kind)
         _log.error("attempt %d failed: %s", context.attempt, known, exc_info=error)
         _say_failure(context, known)
         if known is error:

@@ -12,6 +12,7 @@ from typing import Final
 
 from backprop_core.errors import BackpropagateError, RunError
 from backprop_core.redact import redact
+from backprop_core.runs.store import RunKind
 
 _OUT_OF_MEMORY: Final = re.compile(
     r"out of memory|CUBLAS_STATUS_ALLOC_FAILED|can't allocate memory|cannot allocate memory|std::bad_alloc"
@@ -38,8 +39,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def classify(error: BaseException) -> BackpropagateError:
-    """Return `error` as one of ours: the most telling of it and its causes decides."""
+def classify(error: BaseException, kind: RunKind = "train") -> BackpropagateError:
+    """Return `error` of a job of this kind as one of ours: the most telling of it and its causes decides."""
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, BackpropagateError):
@@ -48,6 +49,8 @@ def classify(error: BaseException) -> BackpropagateError:
         known = _known(link)
         if known is not None:
             return known
+    if kind == "export":
+        return RunError("RUNTIME_GGUF_EXPORT_FAILED", f"The export ended with {_first_line(error)}")
     return RunError("RUNTIME_TRAINING_FAILED", f"Training ended with {_first_line(error)}")
 
 

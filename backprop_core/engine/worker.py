@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from backprop_core import platform
 from backprop_core.engine.context import RunContext, open_run
 from backprop_core.engine.control import AttemptEnded
 from backprop_core.engine.execution import execute
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> int:
     0: the run ended as wished. 3: the run is another worker's; nothing was touched.
     130: ended by the system. Else the exit code of the error that stands in the journal.
     """
+    platform.utf8_console()
     _log_to_stderr()
     home = Path(os.environ["BACKPROPAGATE_HOME"])
     try:
