@@ -25,6 +25,7 @@ from backprop_core.errors import BackpropagateError, InputError, StateError
 from backprop_core.runs.index import first_state
 from backprop_core.services import runs as run_service
 from backprop_core.services import training as training_service
+from backprop_core.services.estimates import estimate
 from backprop_core.services.export_checks import ExportRequest
 from backprop_core.services.opening import open_workspace
 from backprop_core.services.training import StartedRun
@@ -37,6 +38,8 @@ from backpropagate.training import train_here
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from backprop_core.planning.estimate import MemoryEstimate
 
 Auto = Literal["auto"]
 
@@ -181,6 +184,20 @@ class Trainer:
         finally:
             ws.close()
         return self._newest
+
+    def estimate_vram(self) -> MemoryEstimate:
+        """Forecast the memory that a run with these keywords needs, from the model's sizes alone.
+
+        Every row counts with the full length. Nothing is fetched; presets and cached models are known.
+
+        Raises:
+            DependencyError: DEP_MODEL_LOAD_FAILED, the model's sizes are not known on this machine.
+        """
+        ws = open_workspace()
+        try:
+            return estimate(ws, [Layer("explicit", self._given, "keyword")])
+        finally:
+            ws.close()
 
     def save(self, path: str | Path) -> Path:
         """Copy the newest adapter to `path`, which must not exist or be empty, and return it.

@@ -25,6 +25,7 @@ def build_app() -> typer.Typer:
         auth,
         config,
         data,
+        estimate,
         export,
         models,
         ollama,
@@ -42,7 +43,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True)(_root)
-    for group in (train, export, runs, steering, data, models, ollama, ui, auth, system, config):
+    for group in (train, export, runs, steering, estimate, data, models, ollama, ui, auth, system, config):
         group.add_to(app)
     return app
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import typer
 
 from backprop_core import units
-from backprop_core.config.schema import SchemaField, train_fields
+from backprop_core.config.schema import SchemaField, train_field, train_fields
 
 _PANELS: Final = {"model": "Model", "training": "Training", "lora": "LoRA", "run": "Run"}
 _METAVARS: Final = {"text": "TEXT", "int": "NUMBER", "float": "NUMBER"}
@@ -26,10 +26,20 @@ def with_schema(function: Callable[..., Any]) -> Callable[..., Any]:
     The function's own parameters come first; the fields arrive in its `**fields`, by field name, None
     when not given.
     """
-    signature = inspect.signature(function, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    function.__signature__ = inspect.Signature([*own, *map(_parameter, train_fields())])  # type: ignore[attr-defined]
-    return function
+    return with_fields(*(field.name for field in train_fields()))(function)
+
+
+def with_fields(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that gives a command the fields called `names`, as `with_schema` gives all."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(function, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        options = [_parameter(train_field(name)) for name in names]
+        function.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
 
 
 def given_values(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from backprop_core import units
@@ -10,7 +11,7 @@ from backprop_core.errors import ExitCode
 from backpropagate.cli.render import bar, pairs, put, put_json, table, talk
 
 if TYPE_CHECKING:
-    from backprop_core.planning.records import Plan
+    from backprop_core.planning.records import MemoryPart, Plan
     from backprop_core.services.training import Draft
 
 
@@ -37,14 +38,19 @@ def _show(plan: Plan) -> None:
     pairs(_figures(plan))
     if plan.components:
         put()
-        peak = max(sum(part.bytes for part in plan.components), 1)
-        rows = [[part.label, units.gib(part.bytes), bar(part.bytes / peak)] for part in plan.components]
-        table(["Memory", "Peak", ""], rows, numbers=["Peak"])
+        show_components(plan.components)
     put()
     derived = [[item.label, f"{item.value}  {item.aside}".rstrip(), item.reason] for item in plan.derived]
     table(["Derived", "Value", "Why"], derived)
     if plan.suggestion is not None:
         talk(f"suggestion: {plan.suggestion.text}")
+
+
+def show_components(components: Sequence[MemoryPart]) -> None:
+    """Print the parts of a memory peak with their shares."""
+    peak = max(sum(part.bytes for part in components), 1)
+    rows = [[part.label, units.gib(part.bytes), bar(part.bytes / peak)] for part in components]
+    table(["Memory", "Peak", ""], rows, numbers=["Peak"])
 
 
 def _figures(plan: Plan) -> dict[str, str]:
