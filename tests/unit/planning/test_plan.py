@@ -39,8 +39,14 @@ def test_a_small_model_on_a_processor_can_start():
 def test_every_auto_of_the_planner_is_decided():
     spec = TrainSpec(**AUTO)
     found = effective_spec(spec, make_plan(spec, facts()))
-    left = [field.name for field in train_fields() if getattr(found, field.name) == "auto"]
-    assert left == ["lora_preset"]
+    assert (found.lora_r, found.lora_alpha) == (16, 32.0)
+    assert (found.batch_size, found.gradient_accumulation, found.checkpoint_every) == (8, 1, 10)
+    assert (found.quantization, found.optim, found.gradient_checkpointing, found.device) == (
+        "none",
+        "adamw_torch",
+        "off",
+        "cpu",
+    )
 
 
 def test_the_effective_spec_keeps_what_the_user_set():
