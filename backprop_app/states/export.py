@@ -212,7 +212,7 @@ class ExportState(rx.State):
         async with self:
             job_id = self.job.job_id
         try:
-            await asyncio.to_thread(exports.again, current().ws, job_id)
+            await asyncio.to_thread(runs.resume, current().ws, job_id)
         except BackpropagateError as error:
             return ShellState.show_toast(error.message, error.hint, "danger")
         return None

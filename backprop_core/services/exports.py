@@ -9,11 +9,9 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from backprop_core import files
 from backprop_core.config.exports import ExportSpec, report_path
-from backprop_core.errors import InputError, StateError
 from backprop_core.gguf import QUANTIZATIONS, GgufForecast, forecast_gguf
 from backprop_core.jobs import queue
 from backprop_core.runs.index import first_state, remember_root
@@ -29,8 +27,6 @@ from backprop_core.services.export_checks import (
 from backprop_core.services.export_sources import ExportSource, base_folder, find_source, training_facts
 from backprop_core.version import __version__
 from backprop_core.workspace import Workspace
-
-_REPEATABLE: Final = ("failed", "stopped", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,26 +120,6 @@ def start(ws: Workspace, request: ExportRequest, *, face: RunSource, start_key: 
         return known
     folder = prepare(ws, request, face=face, is_detached=True)
     return queue.submit(ws, first_state(folder), start_key=start_key)
-
-
-def again(ws: Workspace, prefix: str) -> RunState:
-    """Put an export job that failed or was ended back into the queue; what it has made is not made again.
-
-    Raises:
-        InputError: INPUT_RUN_NOT_FOUND, or the run is no export.
-        StateError: STATE_RUN_NOT_ACTIVE, it is not in a state that can be repeated.
-    """
-    state = runs.get_run(ws, prefix)
-    if state.kind != "export":
-        raise InputError("INPUT_VALIDATION_FAILED", f"Run {state.short_id} is no export.")
-    if state.status not in _REPEATABLE:
-        raise StateError(
-            "STATE_RUN_NOT_ACTIVE", f"Export {state.short_id} is {state.status}; there is nothing to repeat."
-        )
-    RunFolder(Path(state.folder)).clear_request()
-    ws.database.move(state.run_id, _REPEATABLE, "queued")
-    queue.ensure_scheduler(ws)
-    return runs.get_run(ws, state.run_id)
 
 
 def register_in_process(ws: Workspace, folder: RunFolder) -> None:

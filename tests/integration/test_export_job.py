@@ -152,7 +152,7 @@ def test_a_killed_export_leaves_no_half_file_and_the_next_one_works(
     assert not target.exists()
     launcher.meets = ""
     [job] = launcher.launches
-    exports.again(ws, job)
+    runs.resume(ws, job)
     wait_for(lambda: runs.get_run(ws, job).status == "completed", "the second attempt")
     assert target.exists()
     assert leftovers(tmp_path / "out") == []
@@ -172,6 +172,14 @@ def test_a_full_disk_fails_with_its_code_and_leaves_nothing(ws, launcher, source
     launcher.meets = "full-disk"
     state = run_job(ws, ExportRequest(str(source), quantization="f16", output=tmp_path / "out" / "made.gguf"))
     assert (state.status, state.error["code"]) == ("failed", "RUNTIME_DISK_FULL")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_defect_is_told_as_one_of_the_export_and_leaves_nothing(ws, launcher, source, tmp_path):
+    launcher.meets = "defect"
+    state = run_job(ws, ExportRequest(str(source), output=tmp_path / "out" / "made.gguf"))
+    assert (state.status, state.error["code"]) == ("failed", "RUNTIME_GGUF_EXPORT_FAILED")
+    assert "KeyError" in state.error["message"]
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -91,7 +91,19 @@ def test_a_failed_registration_is_repeated_without_writing_the_file_again(
     file = tmp_path / "out" / "tuned.gguf"
     written = file.stat().st_mtime_ns
     server.fault = ""
-    exports.again(ws, state.run_id)
+    runs.resume(ws, state.run_id)
+    wait_for(lambda: runs.get_run(ws, state.run_id).status == "completed", "the second attempt")
+    assert (list(server.models), file.stat().st_mtime_ns) == (["my-model"], written)
+
+
+def test_an_export_killed_while_registering_goes_on_there(ws, launcher, server, request_for, tmp_path):
+    launcher.meets = "die-registering"
+    state = run_job(ws, request_for())
+    assert state.status == "interrupted"
+    file = tmp_path / "out" / "tuned.gguf"
+    written = file.stat().st_mtime_ns
+    launcher.meets = ""
+    runs.resume(ws, state.run_id)
     wait_for(lambda: runs.get_run(ws, state.run_id).status == "completed", "the second attempt")
     assert (list(server.models), file.stat().st_mtime_ns) == (["my-model"], written)
 

@@ -1,6 +1,7 @@
 """The real worker with one misfortune on its way, named by EXPORT_WORKER_MEETS.
 
-`die-writing`, `die-before-publishing`, `die-publishing`: killed at that point.
+`die-writing`, `die-before-publishing`, `die-publishing`, `die-registering`: killed at that point.
+`defect`: an error that nobody foresaw.
 `hold-writing`: waits in the middle of writing until a stop is asked for.
 `full-disk`: the disk is full after the first 64 KiB of a file.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from backprop_core import files, platform
+from backprop_core.engine import run_export
 from backprop_core.engine.context import PhaseReporter
 from backprop_core.engine.worker import main
 from backprop_core.runs.store import RunFolder
@@ -86,11 +88,25 @@ def meet_a_full_disk() -> None:
     files.os.fdopen = lambda *arguments: Full(plain(*arguments))  # type: ignore[assignment]
 
 
+def meet_ollama() -> None:
+    """Wrap the handing over to Ollama."""
+    run_export.register_export = lambda *arguments, **options: die()  # type: ignore[assignment]
+
+
+def meet_a_defect() -> None:
+    """Break the writing of the report."""
+    run_export._report = lambda *arguments: {}["missing"]  # type: ignore[assignment]
+
+
 if __name__ == "__main__":
     if MEETS in {"die-writing", "hold-writing"}:
         meet_in_the_middle()
     elif MEETS in {"die-before-publishing", "die-publishing"}:
         meet_at_the_end()
+    elif MEETS == "die-registering":
+        meet_ollama()
+    elif MEETS == "defect":
+        meet_a_defect()
     elif MEETS == "full-disk":
         meet_a_full_disk()
     sys.exit(main(sys.argv[1:]))
