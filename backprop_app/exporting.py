@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,7 @@ from backprop_core.runs.projection import RunState
 from backprop_core.services import export_checks, export_sources, exports, runs
 from backprop_core.services.export_checks import ExportRequest
 
+_LOOK_EVERY_S: Final = 0.5
 _OTHER: Final = "Choose another name, format or type."
 
 
@@ -65,6 +68,25 @@ def types_of(runtime: Runtime, run_id: str) -> tuple[list[TypeItem], Backpropaga
         if export.spec.run_id == run_id and export.spec.format == "gguf"
     }
     return views.type_items(known, {key for key in made if key}) or views.unknown_types(), None
+
+
+class JobFeed:
+    """Tells how the newest export stands: the index names it twice a second, the follower knows the rest."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._job: RunState | None = None
+        self._next_look = 0.0
+
+    async def next(self) -> RunState | None:
+        """Return the export that works or waits, else the one that ended last; None when there is none."""
+        if time.monotonic() >= self._next_look:
+            self._job = await asyncio.to_thread(newest_job, self._runtime)
+            self._next_look = time.monotonic() + _LOOK_EVERY_S
+        if self._job is None or self._job.is_terminal:
+            return self._job
+        live = await self._runtime.follower.get(self._job.run_id)
+        return self._job if live is None or live.state.seq < self._job.seq else live.state
 
 
 def newest_job(runtime: Runtime) -> RunState | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import reflex as rx
 
-from backprop_app.exporting import Verdict, finished_items, newest_job, types_of, verdict_on
+from backprop_app.exporting import JobFeed, Verdict, finished_items, types_of, verdict_on
 from backprop_app.runtime import current
 from backprop_app.states.assign import assign
 from backprop_app.states.shell import ShellState
@@ -221,9 +221,10 @@ class ExportState(rx.State):
     async def watch(self) -> None:
         """Keep the newest job and the list of exports live until the page is left."""
         runtime = current()
+        feed = JobFeed(runtime)
         seen: tuple[str, str] | None = None
         while True:
-            state = await asyncio.to_thread(newest_job, runtime)
+            state = await feed.next()
             mark = (state.run_id, state.status) if state else ("", "")
             items = await asyncio.to_thread(finished_items, runtime) if mark != seen else None
             async with self:

@@ -22,7 +22,14 @@ def status(server: UiServer, path: str) -> int:
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [("/", 200), ("/runs", 200), ("/runs/", 200), ("/runs/7f3a91c2", 200), ("/nowhere", 404)],
+    [
+        ("/", 200),
+        ("/runs", 200),
+        ("/runs/", 200),
+        ("/runs/7f3a91c2", 200),
+        ("/export", 200),
+        ("/nowhere", 404),
+    ],
 )
 def test_deep_links_answer_directly(shared_app: UiServer, path: str, expected: int) -> None:
     assert status(shared_app, path) == expected
