@@ -20,7 +20,7 @@ from backprop_core.runs import index
 from backprop_core.runs.database import Database, set_aside
 from backprop_core.sandbox import Sandbox
 
-_STORE: Final = "store.db"
+STORE_FILE: Final = "store.db"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _prepare_home(home: Path) -> None:
 
 
 def _open_database(settings: Settings, clock: Clock) -> Database:
-    path = settings.home / _STORE
+    path = settings.home / STORE_FILE
     is_new = not path.exists()
     try:
         database = Database(path)

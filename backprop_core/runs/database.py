@@ -206,6 +206,16 @@ class Database:
             ).fetchall()
         return [_row(row).state for row in rows]
 
+    def damage(self) -> Sequence[str]:
+        """Return what SQLite finds wrong with the file; empty when it is sound.
+
+        Raises:
+            sqlite3.DatabaseError: it cannot even be read through.
+        """
+        with self._lock:
+            found = [str(row[0]) for row in self._connection.execute("PRAGMA quick_check(20)")]
+        return [] if found == ["ok"] else found
+
     def delete(self, run_id: str) -> None:
         """Forget a run; its folder is not touched."""
         with self._transaction() as connection:

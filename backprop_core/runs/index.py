@@ -106,6 +106,35 @@ def rebuild(database: Database, roots: Iterable[Path], now: str) -> int:
     return added
 
 
+def reread(database: Database, folder: RunFolder, now: str) -> bool:
+    """Make the row of a run at rest equal to its journal and its place; return whether it was not.
+
+    Rows that wait, runs that are worked on, runs without a first event and copies of a folder that is
+    still where the row says stay as they are.
+
+    Raises:
+        StateError: STATE_CHECKPOINT_INVALID when the folder is damaged.
+    """
+    fresh = first_state(folder)
+    row = database.get(fresh.run_id)
+    if row is None or row.state.status == "queued" or folder.is_worked_on():
+        return False
+    if row.state.folder != fresh.folder and Path(row.state.folder).is_dir():
+        return False
+    fresh = settle(apply_all(fresh, JournalReader(folder.journal_path).read_all()), now)
+    if fresh.status == "queued" or _told(fresh) == _told(row.state):
+        return False
+    database.insert(fresh)
+    return True
+
+
+def _told(state: RunState) -> RunState:
+    """Return the state without what an end without a last word adds, which no journal holds."""
+    if state.status != "interrupted":
+        return state
+    return state.model_copy(update={"error": None, "ended_at": None})
+
+
 def known_roots(path: Path) -> list[Path]:
     """Return every folder that ever held runs; the list outlives the index."""
     try:

@@ -37,7 +37,7 @@ Request = Literal["stop", "pause", "continue"]
 
 _T = TypeVar("_T")
 
-_RUN_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+RUN_ID_PATTERN: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 class RunInfo(BaseModel):
@@ -185,7 +185,11 @@ def list_folders(root: Path) -> list[RunFolder]:
     """Return every run below `root`, leftovers of broken creations left out."""
     if not root.is_dir():
         return []
-    return [RunFolder(path) for path in sorted(root.iterdir()) if _RUN_ID.match(path.name) and path.is_dir()]
+    return [
+        RunFolder(path)
+        for path in sorted(root.iterdir())
+        if RUN_ID_PATTERN.match(path.name) and path.is_dir()
+    ]
 
 
 def new_run_id() -> str:

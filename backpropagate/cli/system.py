@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backprop_core.errors import ExitCode
 from backpropagate.cli.root import command
+
+if TYPE_CHECKING:
+    from backprop_core.services.upkeep import Finding, RootReport
 
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -47,8 +52,29 @@ def info(
         _show_machine(as_json=as_json)
 
 
-def doctor(as_json: AS_JSON = False) -> int:
-    """Look for what keeps training from working, and say what helps."""
+def doctor(
+    reindex: Annotated[
+        bool, typer.Option("--reindex", help="Make the index of runs again from their folders.")
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Check and mend the store; put away what killed processes left unfinished."
+        ),
+    ] = False,
+    as_json: AS_JSON = False,
+) -> int:
+    """Look for what keeps training from working, and say what helps.
+
+    With --repair or --reindex: mend the store of runs instead, and say what was done.
+    """
+    if reindex or repair:
+        _mend(reindex=reindex, repair=repair, as_json=as_json)
+        return ExitCode.OK
+    return _check(as_json=as_json)
+
+
+def _check(*, as_json: bool) -> int:
     from backprop_core.config.settings import load_settings
     from backprop_core.services.health import check_machine
     from backpropagate.cli.render import put, put_json
@@ -63,6 +89,48 @@ def doctor(as_json: AS_JSON = False) -> int:
             if check.hint:
                 put(f"{'':<{width + 8}}{check.hint}")
     return ExitCode.RUNTIME if any(check.status == "fail" for check in checks) else ExitCode.OK
+
+
+def _mend(*, reindex: bool, repair: bool, as_json: bool) -> None:
+    """Mend the store in the order in which it can be mended: the file, its rows, what lies on the disk."""
+    from backprop_core.config.settings import load_settings
+    from backprop_core.ports import SystemClock
+    from backprop_core.services import upkeep
+    from backpropagate.cli.opening import workspace
+    from backpropagate.cli.render import put_json
+
+    home = load_settings()[0].home
+    findings = [upkeep.check_store(home, SystemClock())] if repair else []
+    with workspace() as ws:
+        findings += upkeep.repair(ws) if repair else []
+        roots = upkeep.reindex(ws, [Path("output/runs").absolute()]) if reindex else []
+    if as_json:
+        mended = {
+            "findings": [dataclasses.asdict(finding) for finding in findings],
+            "roots": [dataclasses.asdict(root) for root in roots],
+        }
+        put_json("store", mended)
+    else:
+        _show_mended(findings, roots)
+
+
+def _show_mended(findings: Sequence[Finding], roots: Sequence[RootReport]) -> None:
+    from backprop_core import units
+    from backpropagate.cli.render import put, talk
+
+    for finding in findings:
+        put(f"{finding.status:<6}  {finding.subject}: {finding.what}")
+    for root in roots:
+        if not root.is_there:
+            put(f"absent  {root.root}")
+            continue
+        changed = f"{units.count(root.added)} added, {units.count(root.corrected)} corrected"
+        put(f"read    {root.root}: {units.count(root.found)} runs, {changed}")
+        for name in root.damaged:
+            put(f"damaged {Path(root.root, name)}")
+    if roots:
+        total = sum(root.found - len(root.damaged) for root in roots)
+        talk(f"{units.count(total)} runs in the folders")
 
 
 def _show_machine(*, as_json: bool) -> None:
