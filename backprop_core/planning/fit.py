@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -88,13 +89,15 @@ def _largest_sum(data: DataFacts | None, rows: int, row_tokens: int) -> int:
     """Return the most tokens that `rows` rows of a run hold together.
 
     One row as long as the longest, the others half way between the mean and the length that 19 of 20
-    stay below: rows are drawn at random, so that long rows alone do not come together.
+    stay below: rows are drawn at random, so that long rows alone do not come together. A row comes once
+    in each pass over the data.
     """
     if data is None or not data.tokens:
         return rows * row_tokens
     mean = data.tokens / max(1, data.usable_rows)
     others = (mean + max(mean, min(data.p95_tokens, row_tokens))) / 2
-    return min(rows * row_tokens, round(row_tokens + (rows - 1) * others))
+    passes = math.ceil(rows / max(1, data.usable_rows))
+    return min(rows * row_tokens, passes * data.tokens, round(row_tokens + (rows - 1) * others))
 
 
 @dataclass(frozen=True, slots=True)

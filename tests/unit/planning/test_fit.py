@@ -45,6 +45,11 @@ def test_without_packing_only_the_rows_of_the_micro_batch_count():
     assert _load(MIXED, Batch(2, 4), packing=False).tokens == 900 + 400
 
 
+def test_few_rows_hold_no_more_than_the_whole_data():
+    few = data(8, tokens=367, longest_tokens=1020, p95_tokens=1020)
+    assert _load(few, Batch(8, 1), packing=False).tokens == 8 * 367
+
+
 def test_rows_are_cut_at_the_length_of_the_run():
     load = _load(data(100, tokens=5000), Batch(1, 8), max_seq_length=2048)
     assert (load.row_tokens, load.tokens) == (2048, 2048)
