@@ -7,6 +7,7 @@ import reflex as rx
 from backprop_app.api.routes import create_api
 from backprop_app.arguments import CheckedArguments
 from backprop_app.failures import note_page_error, tell_page
+from backprop_app.pages.dataset import dataset_page
 from backprop_app.pages.export import export_page
 from backprop_app.pages.not_found import not_found_page
 from backprop_app.pages.run import run_page
@@ -14,6 +15,7 @@ from backprop_app.pages.runs import runs_page
 from backprop_app.pages.train import train_page
 from backprop_app.runtime import lifespan
 from backprop_app.security.gate import Gate
+from backprop_app.states.dataset_work import DatasetWorkState
 from backprop_app.states.export import ExportState
 from backprop_app.states.rail import RailState
 from backprop_app.states.run import RunState
@@ -48,6 +50,13 @@ app.add_page(
     title="Train · Backpropagate",
     description=_DESCRIPTION,
     on_load=[TrainState.load, *_EVERYWHERE],
+)
+app.add_page(
+    dataset_page,
+    route="/dataset",
+    title="Dataset · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[DatasetWorkState.load, *_EVERYWHERE],
 )
 app.add_page(
     runs_page,

@@ -19,7 +19,12 @@ from backprop_app.states.rail import RailState
 from backprop_app.states.shell import ShellState
 from backprop_app.theme import SERIES_REST, SERIES_TRAIN
 
-_PAGES: Final = (("Train", "train", "/"), ("Runs", "runs", "/runs"), ("Export", "download", "/export"))
+_PAGES: Final = (
+    ("Train", "train", "/"),
+    ("Dataset", "data", "/dataset"),
+    ("Runs", "runs", "/runs"),
+    ("Export", "download", "/export"),
+)
 
 
 @dataclass(frozen=True, slots=True)

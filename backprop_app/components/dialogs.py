@@ -11,11 +11,13 @@ from backprop_app.states.shell import ShellState
 
 _KEYS: Final = (
     (("g", "t"), "Train"),
+    (("g", "d"), "Dataset"),
     (("g", "r"), "Runs"),
     (("g", "e"), "Export"),
     (("Ctrl", "Enter"), "Start training"),
     (("/",), "Search runs"),
     (("j", "k"), "Next and previous row, Enter opens"),
+    (("[", "]"), "Previous and next row under the microscope"),
     (("c",), "Copy the command"),
     (("?",), "This list"),
     (("Esc",), "Close"),

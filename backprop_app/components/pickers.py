@@ -8,10 +8,10 @@ import reflex as rx
 
 from backprop_app.components.basics import field_error
 from backprop_app.components.icons import icon
-from backprop_app.components.local import Upload
+from backprop_app.components.local import Upload, link
 from backprop_app.states.train import TrainState
 
-_ACCEPT: Final = ".jsonl,.ndjson,.json,.csv,.parquet,.txt,.md,.gz"
+ACCEPT: Final = ".jsonl,.ndjson,.json,.csv,.tsv,.parquet,.txt,.md,.gz"
 
 
 def model_field() -> rx.Component:
@@ -38,10 +38,18 @@ def data_field() -> rx.Component:
         options=TrainState.data,
         placeholder="Path below a folder of the app",
         extra=Upload.create(
-            icon("upload", "s"), accept=_ACCEPT, label="Upload a file", on_done=TrainState.uploaded
+            icon("upload", "s"), accept=ACCEPT, label="Upload a file", on_done=TrainState.uploaded
         ),
     )
-    note = rx.el.div(TrainState.choice.data_note, class_name="help")
+    note = rx.el.div(
+        rx.el.span(TrainState.choice.data_note),
+        rx.cond(
+            TrainState.choice.data_href != "",
+            link("See the mask", to=TrainState.choice.data_href),
+            rx.fragment(),
+        ),
+        class_name="help row sp",
+    )
     return _field("Data", picker, note, "dataset")
 
 

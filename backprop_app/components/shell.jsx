@@ -4,7 +4,7 @@ import { useNavigate } from "react-router";
 
 const CHORD_MS = 1200;
 const COPIED_MS = 1600;
-const PAGES = { t: "/", r: "/runs", e: "/export" };
+const PAGES = { t: "/", d: "/dataset", r: "/runs", e: "/export" };
 
 // The clipboard API exists in secure contexts only; over plain http in a LAN the old way is left.
 async function copy(text) {
@@ -39,7 +39,7 @@ export function CopyButton({ text = "", children, className = "btn sm ghost", ..
 }
 
 function moveRow(by) {
-  const rows = [...document.querySelectorAll("a.rowlink")];
+  const rows = [...document.querySelectorAll(".rowlink")];
   const at = rows.indexOf(document.activeElement);
   const next = rows[Math.min(rows.length - 1, Math.max(0, at + by))];
   if (next) next.focus();
@@ -62,6 +62,8 @@ export function Shortcuts() {
       "?": () => press("[data-key=help]"),
       "/": () => document.querySelector("[data-key=search]")?.focus(),
       c: () => press("[data-key=copy]"),
+      "[": () => press("[data-key=previous]"),
+      "]": () => press("[data-key=next]"),
       j: () => moveRow(1),
       k: () => moveRow(-1),
     };

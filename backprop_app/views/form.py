@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
+from urllib.parse import quote
 
 from backprop_app.views.detail import value_text
 from backprop_core import units
@@ -42,6 +43,7 @@ class Choice:
     model_note: str = ""
     data: str = ""
     data_note: str = ""
+    data_href: str = ""
     preset: str = "quality"
     preset_note: str = ""
     amount_kind: str = "steps"
@@ -127,6 +129,7 @@ def choice(
         model_note=known_model.note if known_model else "",
         data=PurePath(dataset).name,
         data_note=_data_note(result, dataset, data),
+        data_href=f"/dataset?file={quote(dataset, safe='')}" if dataset else "",
         preset=preset,
         preset_note=_PRESET_NOTES.get(preset, ""),
         amount_kind=kind,

@@ -31,7 +31,7 @@ from backprop_core.services.data_files import check_readable, list_data_files
 from backprop_core.workspace import Workspace
 
 FOLDER: Final = "datasets"
-PASTED_CHARS: Final = 200_000
+PASTED_CHARS: Final = 100_000
 
 _MAX_STEM: Final = 60
 _MAX_VALUE: Final = 1000

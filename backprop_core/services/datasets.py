@@ -28,7 +28,7 @@ from backprop_core.services.data_files import check_readable, examples_dir, list
 from backprop_core.services.facts import Memo, file_version, model_folder
 from backprop_core.workspace import Workspace
 
-PAGE_ROWS: Final = 20
+PAGE_ROWS: Final = 12
 SAMPLE_ROWS: Final = 2000
 
 _LISTED: Final = 500

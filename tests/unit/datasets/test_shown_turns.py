@@ -48,12 +48,17 @@ def test_llama_headers_of_several_control_tokens_stand_with_their_turn():
 
 def test_every_token_of_every_family_is_in_exactly_one_turn():
     for name in ("smollm2-135m", "smollm3-3b", "phi-4-mini-3.8b", "mistral-7b", "qwen2.5-7b", "llama-3.2-3b"):
-        whole, _ = turns_of("smollm2-135m", TWO_TURNS)
+        row, turns = turns_of(name, TWO_TURNS)
+        assert sum(turn.n_tokens for turn in turns) == len(row.tokens), name
+        assert sum(turn.n_loss for turn in turns) == row.n_loss, name
+        assert "".join(map(spelled, turns)) == "".join(token.text for token in row.tokens), name
+
+
+def test_tokens_beyond_the_length_are_pieces_of_their_own():
+    whole, _ = turns_of("smollm2-135m", TWO_TURNS)
     _, turns = turns_of("smollm2-135m", TWO_TURNS, limit=len(whole.tokens) - 2)
-    assert [(piece.text, piece.kind) for piece in turns[-1].pieces[-2:]] == [
-        ("<|im_end|>", "cut"),
-        ("\n", "cut"),
-    ]
+    cut = [(piece.text, piece.kind) for piece in turns[-1].pieces[-2:]]
+    assert cut == [("<|im_end|>", "cut"), ("\n", "cut")]
 
 
 def test_raw_text_is_one_turn():
