@@ -11,6 +11,7 @@ from reflex_components_core.core.banner import has_connection_errors
 from backprop_app.components.basics import bar
 from backprop_app.components.dialogs import shortcuts_list, toast
 from backprop_app.components.icons import brand_mark, icon
+from backprop_app.components.leave import sign_out
 from backprop_app.components.local import Chart, CopyButton, Offline, Shortcuts, link
 from backprop_app.components.log import event_log
 from backprop_app.components.machine import machine_block
@@ -94,13 +95,7 @@ def _header() -> rx.Component:
             aria_label=rx.color_mode_cond("Theme: light", "Theme: dark"),
             on_click=rx.toggle_color_mode,
         ),
-        # Shown by session.js once it knows that somebody is signed in.
-        rx.el.form(
-            rx.el.button(icon("leave"), type="submit", class_name="btn ghost ic", aria_label="Sign out"),
-            method="post",
-            action="/logout",
-            class_name="leave",
-        ),
+        sign_out(),
         rx.cond(
             RailState.run.is_active,
             rx.el.i(class_name="line", style={"width": f"{RailState.run.percent}%"}),

@@ -22,7 +22,7 @@ SECURITY_HEADERS = (
     b"content-security-policy:",
     b"x-frame-options: DENY",
     b"x-content-type-options: nosniff",
-    b"referrer-policy: no-referrer",
+    b"referrer-policy: same-origin",
     b"cross-origin-opener-policy: same-origin",
     b"cross-origin-resource-policy: same-origin",
     b"permissions-policy:",
