@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import reflex as rx
 
+from backprop_app import audit
 from backprop_app.exporting import JobFeed, Verdict, finished_items, types_of, verdict_on
 from backprop_app.runtime import current
 from backprop_app.states.assign import assign
@@ -173,12 +174,13 @@ class ExportState(rx.State):
             request, key = self._request(), self._start_key
         runtime = current()
         try:
-            await asyncio.to_thread(exports.start, runtime.ws, request, face="page", start_key=key)
+            job = await asyncio.to_thread(exports.start, runtime.ws, request, face="page", start_key=key)
         except BackpropagateError as error:
             async with self:
                 self.is_starting = False
                 self._judge(Verdict(blocked=error.message, hint=error.hint))
             return None
+        await audit.note(self, "export.start", run_id=job.run_id)
         async with self:
             self.is_starting, self._start_key = False, uuid.uuid4().hex
         return None
@@ -204,6 +206,7 @@ class ExportState(rx.State):
             async with self:
                 self.is_stopping = False
             return ShellState.show_toast(error.message, error.hint, "danger")
+        await audit.note(self, "export.stop", run_id=job_id)
         return None
 
     @rx.event(background=True)
@@ -215,6 +218,7 @@ class ExportState(rx.State):
             await asyncio.to_thread(runs.resume, current().ws, job_id)
         except BackpropagateError as error:
             return ShellState.show_toast(error.message, error.hint, "danger")
+        await audit.note(self, "export.start", run_id=job_id)
         return None
 
     @rx.event(background=True)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import reflex as rx
 
+from backprop_app import audit
 from backprop_app.feed import FRAME_S, Frame, RunFeed
 from backprop_app.runtime import Runtime, current
 from backprop_app.states.assign import assign
@@ -95,6 +96,7 @@ class RunState(rx.State):
             async with self:
                 self.is_stopping = False
             return ShellState.show_toast(error.message, error.hint, "danger")
+        await audit.note(self, "run.stop", run_id=run_id)
         await runtime.follower.refresh()
         return None
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import reflex as rx
 
+from backprop_app import audit
 from backprop_app.runtime import Runtime, current
 from backprop_app.states.assign import assign
 from backprop_app.states.shell import ShellState
@@ -206,6 +207,7 @@ class TrainState(rx.State):
                 self.is_starting = False
                 self.errors = {**self.errors, str(error.details.get("field", "")): error.message}
             return ShellState.show_toast(error.message, error.hint, "danger")
+        await audit.note(self, "run.start", run_id=started.run_id)
         await runtime.follower.refresh()
         async with self:
             self.is_starting, self._start_key = False, uuid.uuid4().hex
