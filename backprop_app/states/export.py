@@ -174,13 +174,13 @@ class ExportState(rx.State):
             request, key = self._request(), self._start_key
         runtime = current()
         try:
-            job = await asyncio.to_thread(exports.start, runtime.ws, request, face="page", start_key=key)
+            job_id = await asyncio.to_thread(exports.start, runtime.ws, request, face="page", start_key=key)
         except BackpropagateError as error:
             async with self:
                 self.is_starting = False
                 self._judge(Verdict(blocked=error.message, hint=error.hint))
             return None
-        await audit.note(self, "export.start", run_id=job.run_id)
+        await audit.note(self, "export.start", run_id=job_id)
         async with self:
             self.is_starting, self._start_key = False, uuid.uuid4().hex
         return None
