@@ -42,7 +42,6 @@ def add_adapter(
         init_lora_weights="pissa" if spec.init_lora_weights == "pissa" else True,
         bias="none",
         task_type="CAUSAL_LM",
-        base_model_name_or_path=base_reference,
     )
     try:
         adapted = get_peft_model(model, config)
@@ -53,6 +52,7 @@ def add_adapter(
             hint="Use all-linear, or names such as q_proj,v_proj.",
             field="target_modules",
         ) from error
+    # Set afterwards: PEFT warns of a name that is not the folder which the model was loaded from.
     config.base_model_name_or_path = base_reference
     return adapted
 

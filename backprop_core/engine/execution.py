@@ -21,6 +21,7 @@ from backprop_core.engine.outcome import Outcome
 from backprop_core.engine.recording import recorded
 from backprop_core.errors import BackpropagateError, RunError
 from backprop_core.events.types import RunCompleted, RunFailed, RunInterrupted, RunStarted, RunStopped
+from backprop_core.redact import RedactingFormatter
 
 # Room for the last words of a run whose disk is full.
 _RESERVE_BYTES: Final = 1 << 16
@@ -28,12 +29,21 @@ _RESERVE_BYTES: Final = 1 << 16
 _log = logging.getLogger(__name__)
 
 
-def execute(context: RunContext) -> None:
+def execute(context: RunContext, *, logs_to_file: bool = True) -> None:
     """Run one attempt in this process and journal how it ended.
+
+    Args:
+        logs_to_file: whether this package's log goes to the run's own file instead of where the
+            program sends its logs; a worker's output goes there anyway.
 
     Raises:
         BackpropagateError: the attempt failed; `run.failed` stands in the journal.
     """
+    with _own_log(context) if logs_to_file else contextlib.nullcontext():
+        _attempt(context)
+
+
+def _attempt(context: RunContext) -> None:
     began = context.clock.monotonic()
     try:
         _reserve(context).write_bytes(bytes(_RESERVE_BYTES))
@@ -58,6 +68,23 @@ def execute(context: RunContext) -> None:
         _say_end(context, outcome.how, outcome.artifact, "the system ended the process", began)
     finally:
         _reserve(context).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _own_log(context: RunContext) -> Iterator[None]:
+    """Send the log of this package to the run's file, redacted."""
+    logger = logging.getLogger("backprop_core")
+    handler = logging.FileHandler(context.folder.log_path, encoding="utf-8")
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = before
+        logger.removeHandler(handler)
+        handler.close()
 
 
 @contextlib.contextmanager
@@ -108,6 +135,8 @@ def _recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
 
         return run_export
     context.phase("loading", "training libraries")
+    # It reports each kernel that it was built without.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import torch
 
     from backprop_core.engine.backends import choose_backend

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
-from backprop_core.engine.context import RunContext
+from backprop_core.engine.context import PhaseReporter, RunContext
 from backprop_core.engine.devices import Device
 from backprop_core.engine.failures import is_out_of_memory
 from backprop_core.errors import BackpropagateError, DependencyError
@@ -49,12 +49,15 @@ def fetch_base(context: RunContext) -> BaseModel:
     Raises:
         BackpropagateError: the model is unknown, cannot be fetched or is damaged.
     """
-    reporter = context.phase("downloading", context.spec.model)
-    resolved = resolve_model(
-        context.spec.model,
-        cache_dir=context.cache_dir,
-        progress=lambda done, total, _phase: reporter.progress(done, total),
-    )
+    context.phase("loading", context.spec.model)
+    fetching: PhaseReporter | None = None
+
+    def progress(done: int, total: int | None, phase: str) -> None:
+        nonlocal fetching
+        fetching = fetching or context.phase("downloading", context.spec.model)
+        fetching.progress(done, total)
+
+    resolved = resolve_model(context.spec.model, cache_dir=context.cache_dir, progress=progress)
     try:
         config = AutoConfig.from_pretrained(resolved.path, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(resolved.path, local_files_only=True)
@@ -88,8 +91,6 @@ def load_model(
             use_safetensors=True,
             **_held(device, quantization),
         )
-        if quantization == "none":
-            model.to(device.torch)
     except _LOAD_ERRORS as error:
         if is_out_of_memory(error):
             raise
@@ -101,9 +102,10 @@ def load_model(
 
 
 def _held(device: Device, quantization: Quantization) -> dict[str, Any]:
-    """Return how the linear layers of the base are held while it is frozen."""
+    """Return where the weights go, and how the linear layers of a frozen base are held."""
     if quantization == "none":
-        return {}
+        # Straight onto the card: the machine's own memory may be smaller than the model.
+        return {"device_map": {"": device.torch}} if device.is_cuda else {}
     if quantization == "8bit":
         config = BitsAndBytesConfig(load_in_8bit=True)
     else:

@@ -48,7 +48,7 @@ def _attempt(context: RunContext) -> int:
     try:
         if context.info.kind == "train":
             _use_physical_cores()
-        execute(context)
+        execute(context, logs_to_file=False)
     except BackpropagateError as error:
         return error.exit_code
     return ExitCode.INTERRUPTED if context.control.is_interrupted else ExitCode.OK
@@ -60,7 +60,9 @@ def _listen(context: RunContext) -> None:
     def on_order(number: int, frame: FrameType | None) -> None:
         is_repeated = context.control.is_interrupted
         context.control.ordered.set()
-        if not context.position.is_busy and not is_repeated:
+        # Raised in the middle of an event, it would leave the journal and its counter apart.
+        is_safe = not context.position.is_busy and not context.journal.is_writing
+        if is_safe and not is_repeated:
             raise AttemptEnded("interrupted", "the system ended the process")
 
     signal.signal(signal.SIGTERM, on_order)
@@ -87,8 +89,6 @@ def _log_to_stderr() -> None:
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    # It reports each kernel that it was built without.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from backprop_core.config.specs import TrainSpec
@@ -22,16 +23,26 @@ SIZES = {
 }
 
 
-def _adapted_names(config: dict, target_modules: str) -> set[str]:
+def _adapted(config: dict, target_modules: str) -> PeftModel:
     options = {
         key: value for key, value in {**config, **SIZES}.items() if key not in {"model_type", "head_dim"}
     }
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **options))
-    model.name_or_path = "m"
-    adapted = add_adapter(model, TrainSpec(target_modules=target_modules), r=4, alpha=8, base_reference="m")
+    model.name_or_path = "/cache/models/m"
+    spec = TrainSpec(target_modules=target_modules)
+    return add_adapter(model, spec, r=4, alpha=8, base_reference="owner/m")
+
+
+def _adapted_names(config: dict, target_modules: str) -> set[str]:
+    adapted = _adapted(config, target_modules)
     names = (name for name, parameter in adapted.named_parameters() if parameter.requires_grad)
     return {name.split(".lora_")[0].rpartition(".")[2] for name in names}
+
+
+def test_an_adapter_names_its_base_by_id_and_no_library_warns_of_the_folder():
+    adapted = _adapted(configs.SMOLLM2_135M, "all-linear")
+    assert adapted.peft_config["default"].base_model_name_or_path == "owner/m"
 
 
 def test_the_fast_preset_adapts_q_and_v():

@@ -142,6 +142,8 @@ def test_three_lines_of_python_do_the_same(work, tiny, rows):
     run_id, status, steps, adapter, told = json.loads(done.stdout)
     assert (status, steps, told) == ("completed", 2, [1, 2, "completed"])
     assert f"run_started run_id={run_id}" in done.stderr
+    assert "kernels" not in done.stderr
+    assert "downloading" not in done.stderr
     assert Path(adapter, "adapter_model.safetensors").is_file()
     assert (work / "output" / "lora" / "run_id").read_text().strip() == run_id
     assert (work / "copy" / "adapter_model.safetensors").is_file()
