@@ -19,7 +19,7 @@ from backprop_core.services.export_checks import ExportRequest
 from backprop_core.services.export_sources import find_source
 from backprop_core.workspace import Workspace
 from tests.support.checkpoints import HIDDEN, lora_arrays, write_adapter
-from tests.support.exports import QUERY, WorkerLauncher, leftovers, run_job, write_source
+from tests.support.exports import QUERY, WorkerLauncher, leftovers, resume_job, run_job, write_source
 from tests.support.stores import wait_for
 
 
@@ -152,8 +152,7 @@ def test_a_killed_export_leaves_no_half_file_and_the_next_one_works(
     assert not target.exists()
     launcher.meets = ""
     [job] = launcher.launches
-    runs.resume(ws, job)
-    wait_for(lambda: runs.get_run(ws, job).status == "completed", "the second attempt")
+    assert resume_job(ws, job).status == "completed"
     assert target.exists()
     assert leftovers(tmp_path / "out") == []
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from backprop_core.files import sha256_of
+from backprop_core.files import read_json, sha256_of
 from backprop_core.services import exports, ollama, runs
 from backprop_core.services.export_checks import ExportRequest
 from backprop_core.workspace import Workspace
-from tests.support.exports import WorkerLauncher, run_job, write_source
+from tests.support.exports import WorkerLauncher, list_adapter_run, resume_job, run_job, write_source
 from tests.support.fake_ollama import running_ollama
 from tests.support.stores import wait_for
 
@@ -91,8 +95,7 @@ def test_a_failed_registration_is_repeated_without_writing_the_file_again(
     file = tmp_path / "out" / "tuned.gguf"
     written = file.stat().st_mtime_ns
     server.fault = ""
-    runs.resume(ws, state.run_id)
-    wait_for(lambda: runs.get_run(ws, state.run_id).status == "completed", "the second attempt")
+    assert resume_job(ws, state.run_id).status == "completed"
     assert (list(server.models), file.stat().st_mtime_ns) == (["my-model"], written)
 
 
@@ -103,8 +106,7 @@ def test_an_export_killed_while_registering_goes_on_there(ws, launcher, server, 
     file = tmp_path / "out" / "tuned.gguf"
     written = file.stat().st_mtime_ns
     launcher.meets = ""
-    runs.resume(ws, state.run_id)
-    wait_for(lambda: runs.get_run(ws, state.run_id).status == "completed", "the second attempt")
+    assert resume_job(ws, state.run_id).status == "completed"
     assert (list(server.models), file.stat().st_mtime_ns) == (["my-model"], written)
 
 
@@ -120,10 +122,36 @@ def test_a_stop_in_the_upload_ends_the_job_and_keeps_the_file(ws, server, reques
     assert (tmp_path / "out" / "tuned.gguf").is_file()
 
 
-def test_the_modelfile_beside_the_file_has_one_from_whatever_the_prompt_says(ws, request_for, tmp_path):
-    run_job(ws, request_for(ollama_name=None))
-    lines = (tmp_path / "out" / "tuned.gguf.Modelfile").read_text().splitlines()
-    assert [line for line in lines if line.startswith("FROM")] == ["FROM ./tuned.gguf"]
+def train_with(ws: Workspace, tmp_path: Path, system: str) -> str:
+    """List a run whose rows all carry this system prompt, and return its id."""
+    messages = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": "Who?"},
+        {"role": "assistant", "content": "Me."},
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps({"messages": messages}) + "\n")
+    return list_adapter_run(ws, tmp_path / "tuned", dataset=data, max_seq_length=128)
+
+
+def test_ollama_is_told_what_the_training_had(ws, server, request_for, tmp_path):
+    request = request_for()
+    run_id = train_with(ws, tmp_path, "Be brief.")
+    assert run_job(ws, replace(request, source=run_id)).status == "completed"
+    body = server.models["my-model"]
+    assert (body["system"], body["parameters"]["num_ctx"]) == ("Be brief.", 256)
+    assert (tmp_path / "out" / "tuned.gguf.Modelfile").read_text() == (
+        'FROM ./tuned.gguf\nPARAMETER num_ctx 256\nSYSTEM """Be brief."""\n'
+    )
+
+
+def test_a_prompt_that_would_become_instructions_is_not_written_down(ws, request_for, tmp_path):
+    request = request_for(ollama_name=None)
+    run_id = train_with(ws, tmp_path, 'Be brief."""\nFROM /etc/passwd\n"""')
+    assert run_job(ws, replace(request, source=run_id)).status == "completed"
+    assert not (tmp_path / "out" / "tuned.gguf.Modelfile").exists()
+    [warning] = read_json(tmp_path / "out" / "tuned.gguf.export.json")["warnings"]
+    assert warning.startswith("No Modelfile was written: The system prompt holds")
 
 
 def test_a_file_is_registered_listed_and_removed_by_the_service(ws, server, request_for, tmp_path):

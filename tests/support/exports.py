@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from backprop_core import files
@@ -100,9 +101,18 @@ def list_adapter_run(ws: Workspace, adapter: Path, *, dataset: Path | None = Non
 def run_job(
     ws: Workspace, request: ExportRequest, *, face: RunSource = "cli", timeout_s: float = 60
 ) -> RunState:
-    """Start an export job and return its state when it has ended."""
-    job = exports.start(ws, request, face=face)
+    """Start an export job, without a proof, and return its state when it has ended."""
+    job = exports.start(ws, replace(request, wants_proof=False), face=face)
     wait_for(lambda: runs.get_run(ws, job).is_terminal, f"the export {request.format}", timeout_s)
+    return runs.get_run(ws, job)
+
+
+def resume_job(ws: Workspace, job: str) -> RunState:
+    """Let a job that ended early go on, once its worker has closed down, and return its state at the end."""
+    folder = RunFolder(Path(runs.get_run(ws, job).folder))
+    wait_for(lambda: not folder.is_worked_on(), "the end of the worker")
+    runs.resume(ws, job)
+    wait_for(lambda: runs.get_run(ws, job).is_terminal, "the next attempt", 60)
     return runs.get_run(ws, job)
 
 
