@@ -15,6 +15,7 @@ from backprop_app.pages.runs import runs_page
 from backprop_app.pages.train import train_page
 from backprop_app.runtime import lifespan
 from backprop_app.security.gate import Gate
+from backprop_app.states.compare import CompareState
 from backprop_app.states.dataset_work import DatasetWorkState
 from backprop_app.states.export import ExportState
 from backprop_app.states.rail import RailState
@@ -63,7 +64,7 @@ app.add_page(
     route="/runs",
     title="Runs · Backpropagate",
     description=_DESCRIPTION,
-    on_load=[RunsState.watch, *_EVERYWHERE],
+    on_load=[RunsState.watch, CompareState.watch, *_EVERYWHERE],
 )
 app.add_page(
     run_page,

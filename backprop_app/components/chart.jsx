@@ -5,19 +5,19 @@
 // null is a value that was not finite. Rows are merged by step in any order, the newest seq wins, so a
 // doubled, late or repeated delivery changes nothing. It fetches nothing and keeps no run's past beyond
 // LIMIT points.
-import { useEffect, useRef } from "react";
+import { useEffect, useRef, useState } from "react";
 
 const LIMIT = 6000;
-const STREAMS = 4;
+const STREAMS = 8;
+const TABLE_ROWS = 200;
 const buffers = new Map();
 
+// The run that was not shown for the longest time makes room for a new one.
 function bufferOf(stream) {
-  let buffer = buffers.get(stream);
-  if (buffer === undefined) {
-    buffer = { rows: new Map(), sorted: [], dirty: false };
-    buffers.set(stream, buffer);
-    if (buffers.size > STREAMS) buffers.delete(buffers.keys().next().value);
-  }
+  const buffer = buffers.get(stream) || { rows: new Map(), sorted: [], dirty: false };
+  buffers.delete(stream);
+  buffers.set(stream, buffer);
+  if (buffers.size > STREAMS) buffers.delete(buffers.keys().next().value);
   return buffer;
 }
 
@@ -233,6 +233,63 @@ function valueTicks(low, high, log) {
   return ticks;
 }
 
+// A pause takes no step, so that its band has a width of its own.
+function drawBands(ctx, box, marks, x, colour) {
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(box.left, box.top, box.right - box.left, box.bottom - box.top);
+  ctx.clip();
+  ctx.fillStyle = colour("--warn");
+  ctx.globalAlpha = 0.3;
+  for (const [from, to] of marks.pauses) {
+    const width = Math.max(5, x(to) - x(from));
+    ctx.fillRect((x(from) + x(to)) / 2 - width / 2, box.top, width, box.bottom - box.top);
+  }
+  ctx.globalAlpha = 1;
+  ctx.strokeStyle = colour("--text-2");
+  ctx.lineWidth = 1;
+  ctx.setLineDash([2, 3]);
+  ctx.beginPath();
+  for (const step of marks.restarts) {
+    const at = Math.round(x(step)) + 0.5;
+    ctx.moveTo(at, box.top);
+    ctx.lineTo(at, box.bottom);
+  }
+  ctx.stroke();
+  ctx.restore();
+}
+
+function drawEvaluations(ctx, xs, ys, colour) {
+  const tone = colour("--c2");
+  stroke(ctx, xs, ys, tone, 1.5);
+  ctx.lineWidth = 1.75;
+  for (let i = 0; i < xs.length; i += 1) {
+    dot(ctx, xs[i], ys[i], colour("--panel"), 3);
+    ctx.strokeStyle = tone;
+    ctx.stroke();
+  }
+}
+
+// Writes values at the ends of lines; of two that lie close, the upper one goes up and the lower one down.
+function writeEnds(ctx, box, ends, colour) {
+  const [first, second] = ends;
+  const isClose = second && Math.abs(first.y - second.y) < 20 && Math.abs(first.x - second.x) < 80;
+  ctx.font = `500 11px ${colour("--sans")}`;
+  ctx.fillStyle = colour("--text");
+  ctx.lineWidth = 4;
+  ctx.lineJoin = "round";
+  ctx.strokeStyle = colour("--panel");
+  for (const end of ends) {
+    const other = end === first ? second : first;
+    const isLower = isClose && (end.y > other.y || (end.y === other.y && end === second));
+    const fits = end.x + 14 + ctx.measureText(end.text).width < box.right;
+    const at = [fits ? end.x + 12 : end.x - 10, isLower ? end.y + 16 : Math.max(box.top + 10, end.y - 10)];
+    ctx.textAlign = fits ? "left" : "right";
+    ctx.strokeText(end.text, ...at);
+    ctx.fillText(end.text, ...at);
+  }
+}
+
 function drawLoss(ctx, width, height, rows, options, colour) {
   const box = { left: 44, right: width - 14, top: 12, bottom: height - 34 };
   const newest = rows.length ? rows[rows.length - 1][1] : 0;
@@ -242,7 +299,9 @@ function drawLoss(ctx, width, height, rows, options, colour) {
   const raw = seen.map((row) => row[options.column]);
   const soft = smoothed(raw, options.smooth);
   const map = (value) => (options.log ? Math.log10(Math.max(value, 1e-6)) : value);
-  let [low, high] = extent([raw, soft].map((list) => list.map((value) => (value === null ? null : map(value)))));
+  const judged = options.marks.evaluations.filter(([step]) => step >= from && step <= to);
+  const lists = [raw, soft, judged.map(([, loss]) => loss)];
+  let [low, high] = extent(lists.map((list) => list.map((value) => (value === null ? null : map(value)))));
   if (!options.log) {
     const step = niceStep(high - low, 5);
     low = Math.max(0, Math.floor(low / step) * step);
@@ -251,7 +310,8 @@ function drawLoss(ctx, width, height, rows, options, colour) {
   const y = (value) => box.bottom - ((map(value) - low) / (high - low || 1)) * (box.bottom - box.top);
   const x = (step) => box.left + ((step - from) / (to - from || 1)) * (box.right - box.left);
   axisY(ctx, box, y, valueTicks(low, high, options.log), options.log ? 0 : niceStep(high - low, 5), colour);
-  axisX(ctx, box, from, to, options.checkpoints, x, colour);
+  axisX(ctx, box, from, to, options.marks.checkpoints, x, colour);
+  drawBands(ctx, box, options.marks, x, colour);
   const xs = seen.map((row) => x(row[1]));
   const place = (list) => list.map((value) => (value === null ? null : y(value)));
   const tone = colour(options.tone);
@@ -267,12 +327,37 @@ function drawLoss(ctx, width, height, rows, options, colour) {
     ctx.fillRect(Math.round(end.x) - 1, box.top, 2, box.bottom - box.top);
   }
   dot(ctx, end.x, end.y, options.failed ? colour("--danger") : tone, 4);
-  ctx.font = `500 11px ${colour("--sans")}`;
-  ctx.fillStyle = colour("--text");
-  const text = width < 520 ? plain(soft[last]) : `Train ${plain(soft[last])}`;
-  const fits = end.x + 14 + ctx.measureText(text).width < box.right;
-  ctx.textAlign = fits ? "left" : "right";
-  ctx.fillText(text, fits ? end.x + 12 : end.x - 10, Math.max(box.top + 10, end.y - 10));
+  const short = width < 520;
+  const ends = [{ ...end, text: short ? plain(soft[last]) : `Train ${plain(soft[last])}` }];
+  if (judged.length > 0) {
+    const places = judged.map(([step, loss]) => [x(step), y(loss)]);
+    drawEvaluations(ctx, places.map((place) => place[0]), places.map((place) => place[1]), colour);
+    const [, loss] = judged[judged.length - 1];
+    const [lastX, lastY] = places[places.length - 1];
+    ends.push({ x: lastX, y: lastY, text: short ? plain(loss) : `Eval ${plain(loss)}` });
+  }
+  writeEnds(ctx, box, ends, colour);
+}
+
+// Two runs in one frame; the second is dashed as well.
+function drawPair(ctx, width, height, runs, options, colour) {
+  const box = { left: 44, right: width - 14, top: 12, bottom: height - 28 };
+  const curves = runs.map((rows) => smoothed(rows.map((row) => row[2]), 0.9));
+  const to = Math.max(1, ...runs.map((rows) => (rows.length ? rows[rows.length - 1][1] : 0)));
+  let [low, high] = extent(curves);
+  const step = niceStep(high - low, 4);
+  low = Math.max(0, Math.floor(low / step) * step);
+  high = Math.ceil(high / step) * step;
+  const y = (value) => box.bottom - ((value - low) / (high - low || 1)) * (box.bottom - box.top);
+  const x = (at) => box.left + (at / to) * (box.right - box.left);
+  axisY(ctx, box, y, valueTicks(low, high, false), niceStep(high - low, 5), colour);
+  axisX(ctx, box, 0, to, [], x, colour);
+  runs.forEach((rows, i) => {
+    ctx.setLineDash(i === 0 ? [] : [5, 3]);
+    const ys = curves[i].map((value) => (value === null ? null : y(value)));
+    stroke(ctx, rows.map((row) => x(row[1])), ys, colour(i === 0 ? "--c1" : "--c2"), 2);
+  });
+  ctx.setLineDash([]);
 }
 
 function paint(canvas, rows, options) {
@@ -285,7 +370,7 @@ function paint(canvas, rows, options) {
   ctx.scale(ratio, ratio);
   const style = getComputedStyle(canvas);
   const colour = (name) => style.getPropertyValue(name).trim();
-  const draw = options.variant === "loss" ? drawLoss : drawSmall;
+  const draw = { loss: drawLoss, pair: drawPair }[options.variant] || drawSmall;
   draw(ctx, width, height, rows, options, colour);
 }
 
@@ -307,6 +392,24 @@ function useRepaint(canvas, repaint) {
 }
 
 const NOTHING = { stream: "", rows: [] };
+const NO_MARKS = { checkpoints: [], evaluations: [], pauses: [], restarts: [] };
+
+function count(number, word) {
+  return number === 0 ? "" : `, ${number} ${word}${number === 1 ? "" : "s"}`;
+}
+
+function described(summary, shown, column, marks) {
+  if (shown.length === 0) return `${summary}: no step yet`;
+  const [first, newest] = [shown[0], shown[shown.length - 1]];
+  const judged = marks.evaluations[marks.evaluations.length - 1];
+  return (
+    `${summary}: ${plain(first[column])} at step ${whole(first[1])}, ` +
+    `${plain(newest[column])} at step ${whole(newest[1])}` +
+    (judged ? `, evaluation ${plain(judged[1])} at step ${whole(judged[0])}` : "") +
+    count(marks.pauses.length, "pause") +
+    count(marks.restarts.length, "restart")
+  );
+}
 
 export function Chart({
   chunk = NOTHING,
@@ -317,7 +420,7 @@ export function Chart({
   smooth = 0.9,
   log = false,
   window: lastSteps = 0,
-  checkpoints = [],
+  marks = NO_MARKS,
   failed = false,
   tone = "--c1",
   summary = "",
@@ -326,7 +429,7 @@ export function Chart({
   merge(bufferOf(chunk.stream), chunk.rows);
   const buffer = bufferOf(stream);
   const shown = buffer.sorted;
-  const options = { variant, column, total, smooth, log, window: lastSteps, checkpoints, failed, tone };
+  const options = { variant, column, total, smooth, log, window: lastSteps, marks, failed, tone };
   const repaint = () => canvas.current && paint(canvas.current, buffer.sorted, options);
   useEffect(() => {
     const frame = requestAnimationFrame(repaint);
@@ -334,9 +437,7 @@ export function Chart({
   });
   useRepaint(canvas, repaint);
   const newest = shown.length ? shown[shown.length - 1] : null;
-  const text = newest
-    ? `${summary}: ${plain(shown[0][column])} at step ${whole(shown[0][1])}, ${plain(newest[column])} at step ${whole(newest[1])}`
-    : `${summary}: no step yet`;
+  const text = described(summary, shown, column, marks);
   return (
     <div
       className={`plot ${variant}`}
@@ -347,6 +448,83 @@ export function Chart({
       data-first={shown.length ? shown[0][1] : 0}
       data-last={newest ? newest[1] : 0}
     >
+      <canvas ref={canvas} aria-hidden="true" />
+    </div>
+  );
+}
+
+// The evaluated steps and others at equal distances, the first and the last among them.
+function spread(rows, evaluated) {
+  if (rows.length <= TABLE_ROWS) return rows;
+  const kept = new Set(rows.filter((row) => evaluated.has(row[1])).slice(-TABLE_ROWS / 2));
+  const room = TABLE_ROWS - kept.size;
+  for (let i = 0; i < room; i += 1) kept.add(rows[Math.round((i * (rows.length - 1)) / (room - 1))]);
+  return rows.filter((row) => kept.has(row));
+}
+
+function PointRow({ row, evaluated, hasEvaluations }) {
+  return (
+    <tr>
+      <th scope="row">{whole(row[1])}</th>
+      <td className="r">{plain(row[2])}</td>
+      {hasEvaluations && <td className="r">{plain(evaluated.get(row[1]))}</td>}
+      <td className="r">{row[3] === null ? "–" : label(row[3])}</td>
+      <td className="r">{plain(row[4])}</td>
+      <td className="r">{row[5] === null ? "–" : whole(row[5])}</td>
+    </tr>
+  );
+}
+
+export function PointTable({ chunk = NOTHING, stream = "", marks = NO_MARKS }) {
+  const [open, setOpen] = useState(false);
+  merge(bufferOf(chunk.stream), chunk.rows);
+  const all = bufferOf(stream).sorted;
+  const evaluated = new Map(marks.evaluations);
+  const rows = open ? spread(all, evaluated) : [];
+  const hasEvaluations = evaluated.size > 0;
+  return (
+    <details className="points" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>
+        Numbers <span className="t3">{whole(Math.min(all.length, TABLE_ROWS))} of {whole(all.length)} steps</span>
+      </summary>
+      {open && (
+        <div className="scroll tall" role="region" aria-label="Numbers of the run by step" tabIndex={0}>
+          <table className="dense num">
+            <thead>
+              <tr>
+                <th scope="col">Step</th>
+                <th scope="col" className="r">Loss</th>
+                {hasEvaluations && <th scope="col" className="r">Eval loss</th>}
+                <th scope="col" className="r">Learning rate</th>
+                <th scope="col" className="r">Gradient norm</th>
+                <th scope="col" className="r">Tokens/s</th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map((row) => (
+                <PointRow key={row[1]} row={row} evaluated={evaluated} hasEvaluations={hasEvaluations} />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </details>
+  );
+}
+
+export function CompareChart({ first = NOTHING, second = NOTHING, streams = [], names = [] }) {
+  const canvas = useRef(null);
+  for (const chunk of [first, second]) merge(bufferOf(chunk.stream), chunk.rows);
+  const runs = streams.map((stream) => bufferOf(stream).sorted);
+  const repaint = () => canvas.current && paint(canvas.current, runs, { variant: "pair" });
+  useEffect(() => {
+    const frame = requestAnimationFrame(repaint);
+    return () => cancelAnimationFrame(frame);
+  });
+  useRepaint(canvas, repaint);
+  const text = runs.map((rows, i) => described(`Loss of ${names[i]}`, rows, 2, NO_MARKS)).join(". ");
+  return (
+    <div className="plot pair" role="img" aria-label={text} data-points={runs.map((rows) => rows.length).join(",")}>
       <canvas ref={canvas} aria-hidden="true" />
     </div>
   );

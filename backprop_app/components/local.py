@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import reflex as rx
 
+from backprop_app.views.marks import Marks
 from backprop_app.views.runs import Chunk
 
 _CHART: Final = f"$/public{rx.asset('chart.jsx', shared=True)}"
@@ -26,10 +27,33 @@ class Chart(rx.Component):
     smooth: rx.Var[float]
     log: rx.Var[bool]
     window: rx.Var[int]
-    checkpoints: rx.Var[list[int]]
+    marks: rx.Var[Marks]
     failed: rx.Var[bool]
     tone: rx.Var[str]
     summary: rx.Var[str]
+
+
+class PointTable(rx.Component):
+    """The points of the run `stream` as a table that unfolds; at most 200 rows."""
+
+    library = _CHART
+    tag = "PointTable"
+
+    chunk: rx.Var[Chunk]
+    stream: rx.Var[str]
+    marks: rx.Var[Marks]
+
+
+class CompareChart(rx.Component):
+    """A canvas with the smoothed loss of two runs."""
+
+    library = _CHART
+    tag = "CompareChart"
+
+    first: rx.Var[Chunk]
+    second: rx.Var[Chunk]
+    streams: rx.Var[list[str]]
+    names: rx.Var[list[str]]
 
 
 class CopyButton(rx.Component):

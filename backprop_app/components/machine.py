@@ -46,7 +46,15 @@ def machine_block(view: Any, pairs: Any) -> rx.Component:
             rx.el.span(view.memory_used, rx.el.span(view.memory_of, class_name="t3 n"), class_name="m num"),
             class_name="row sp sm mt3",
         ),
-        rx.el.div(bar(view.memory_width, rx.cond(view.is_gpu, "thick", "thick grey")), class_name="mt1"),
+        rx.el.div(
+            bar(view.memory_width, rx.cond(view.is_gpu, "thick", "thick grey")),
+            rx.cond(
+                view.forecast_at != "",
+                rx.el.i(class_name="forecast", style={"left": view.forecast_at}, title=view.memory_note),
+                rx.fragment(),
+            ),
+            class_name="mt1 barbox",
+        ),
         rx.el.div(
             rx.el.span(view.memory_note, class_name="t3"),
             rx.el.span(view.memory_free, class_name="t3"),

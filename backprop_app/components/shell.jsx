@@ -49,7 +49,12 @@ function isTyping(target) {
   return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
 }
 
-// `g` then a letter goes to a page, Ctrl Enter starts, `/` searches, `j k` walk rows, `c` copies, `?` lists.
+function selectRow() {
+  document.activeElement?.closest("tr")?.querySelector("[data-key=select]")?.click();
+}
+
+// `g` then a letter goes to a page, Ctrl Enter starts, `p` pauses, `/` searches, `j k` walk rows, `x` selects
+// one, `[ ]` walk the rows of the microscope, `c` copies, `?` lists.
 export function Shortcuts() {
   const navigate = useNavigate();
   const chord = useRef(0);
@@ -66,6 +71,8 @@ export function Shortcuts() {
       "]": () => press("[data-key=next]"),
       j: () => moveRow(1),
       k: () => moveRow(-1),
+      p: () => press("[data-key=pause]"),
+      x: selectRow,
     };
     const handle = (event) => {
       if ((event.ctrlKey || event.metaKey) && event.key === "Enter") {

@@ -9,7 +9,7 @@ import reflex as rx
 from backprop_app.components.basics import empty, figure, page_head, panel, segmented
 from backprop_app.components.dialogs import confirm
 from backprop_app.components.icons import icon
-from backprop_app.components.local import Chart, CopyButton, link
+from backprop_app.components.local import Chart, CopyButton, PointTable, link
 from backprop_app.components.log import event_log
 from backprop_app.components.status import pill
 from backprop_app.layout import Twin, shell
@@ -17,6 +17,7 @@ from backprop_app.states.run import RunState
 from backprop_app.states.train import TrainState
 
 _VIEW = RunState.view
+_MARKS = RunState.marks
 _COLUMNS = {"loss": 2, "learning_rate": 3, "grad_norm": 4, "tokens_per_s": 5}
 _LAST_STEPS = 500
 
@@ -47,7 +48,8 @@ def run_page() -> rx.Component:
             class_name="panel",
         ),
     )
-    command = rx.cond(_VIEW.is_ended, "backprop show-run", "backprop watch")
+    ended = rx.cond(_VIEW.can_resume, "backprop resume", "backprop show-run")
+    command = rx.cond(_VIEW.is_ended, ended, rx.cond(_VIEW.is_paused, "backprop unpause", "backprop watch"))
     return shell(
         rx.cond(RunState.missing != "", missing, rx.cond(_VIEW.run_id != "", found, rx.fragment())),
         active="Runs",
@@ -56,39 +58,97 @@ def run_page() -> rx.Component:
 
 
 def _head() -> rx.Component:
-    safe = rx.el.span(
-        rx.el.span("·", class_name="t3"),
-        icon("moon", "s"),
-        "Safe to close. The run is its own process.",
-        class_name="row g6 t2 hide-s",
-    )
-    ended = rx.el.span(rx.el.span("·", class_name="t3"), _VIEW.ended, class_name="row g6 t2 hide-s")
-    phase = rx.el.span(rx.el.span("·", class_name="t3"), _VIEW.phase, class_name="row g6 acc")
-    show_phase = _VIEW.is_active & (_VIEW.phase != "") & ~_VIEW.has_steps
     title = rx.el.div(rx.el.h1(_VIEW.name), pill(_VIEW.status), class_name="row g3 wrap")
-    lead = rx.el.p(
-        rx.el.span(_VIEW.about, class_name="ell"),
-        rx.cond(show_phase, phase, rx.fragment()),
-        rx.cond(_VIEW.is_ended, ended, rx.cond(show_phase, rx.fragment(), safe)),
-        class_name="row g6 wrap",
+    lead = rx.el.p(rx.el.span(_VIEW.about, class_name="ell"), _condition(), class_name="row g6 wrap")
+    return page_head(title, lead, rx.cond(_VIEW.is_ended, _after(), _during()))
+
+
+def _condition() -> rx.Component:
+    """Return what holds the run up, what it does, or when it ended."""
+    dot = rx.el.span("·", class_name="t3")
+    safe = rx.el.span(
+        dot, icon("moon", "s"), "Safe to close. The run is its own process.", class_name="row g6 t2 hide-s"
     )
+    paused = rx.cond(
+        _MARKS.waits_by_itself,
+        rx.fragment("Paused, ", _VIEW.pause_reason, ". It goes on by itself."),
+        rx.fragment("Waits after step ", _VIEW.step, " and keeps its memory."),
+    )
+    return rx.cond(
+        _VIEW.is_ended,
+        rx.el.span(dot, _VIEW.ended, class_name="row g6 t2 hide-s"),
+        rx.cond(
+            _VIEW.is_paused,
+            rx.el.span(dot, paused, class_name="row g6 warn"),
+            rx.cond(
+                _VIEW.is_active & (_VIEW.phase != "") & ~_VIEW.has_steps,
+                rx.el.span(dot, _VIEW.phase, class_name="row g6 acc"),
+                safe,
+            ),
+        ),
+    )
+
+
+def _during() -> rx.Component:
+    asked = RunState.asked
+    is_going_on = _VIEW.is_paused | (asked == "pause")
+    words = rx.match(
+        asked,
+        ("pause", "Pausing"),
+        ("continue", "Going on"),
+        rx.cond(_VIEW.is_paused, "Go on", "Pause"),
+    )
+    pause = rx.el.button(
+        rx.cond(is_going_on, icon("play"), icon("pause")),
+        words,
+        type="button",
+        class_name="btn steady",
+        aria_busy=(asked == "pause") | (asked == "continue"),
+        aria_keyshortcuts="p",
+        title=rx.cond(is_going_on, "Go on (p)", "Pause after this step (p)"),
+        on_click=RunState.toggle_pause,
+        custom_attrs={"data-key": "pause"},
+    )
+    can_pause = _VIEW.is_active & ~(_VIEW.is_paused & _MARKS.waits_by_itself)
     stop = rx.el.button(
         icon("stop"),
-        rx.cond(RunState.is_stopping, "Stopping", "Stop"),
+        rx.cond(asked == "stop", "Stopping", "Stop"),
         type="button",
-        class_name="btn dng",
-        aria_busy=RunState.is_stopping,
-        disabled=RunState.is_stopping,
+        class_name="btn dng steady",
+        aria_busy=asked == "stop",
+        disabled=asked == "stop",
         on_click=RunState.ask_stop,
     )
-    again = rx.el.button(
+    return rx.fragment(rx.cond(can_pause, pause, rx.fragment()), stop)
+
+
+def _after() -> rx.Component:
+    """Return the buttons of a run that ended; a failure card has its own."""
+    resume = rx.cond(_VIEW.can_resume, _resume_button("btn"), rx.fragment())
+    return rx.cond(RunState.failure.code != "", rx.fragment(), rx.fragment(resume, _again_button()))
+
+
+def _resume_button(css: str) -> rx.Component:
+    is_asked = RunState.asked == "resume"
+    return rx.el.button(
+        icon("play"),
+        rx.cond(is_asked, "Resuming", "Resume"),
+        type="button",
+        class_name=f"{css} steady",
+        aria_busy=is_asked,
+        disabled=is_asked,
+        on_click=RunState.request("resume"),
+    )
+
+
+def _again_button() -> rx.Component:
+    return rx.el.button(
         icon("again"),
         "Use these settings again",
         type="button",
         class_name="btn",
         on_click=TrainState.use_again(_VIEW.run_id),
     )
-    return page_head(title, lead, rx.cond(_VIEW.is_ended, again, stop))
 
 
 def _figures() -> rx.Component:
@@ -99,6 +159,11 @@ def _figures() -> rx.Component:
     )
     return rx.el.div(
         figure("Loss, smoothed", _VIEW.loss, sub=_VIEW.loss_note),
+        rx.cond(
+            _VIEW.eval_loss != "",
+            figure("Eval loss", _VIEW.eval_loss, sub=_MARKS.eval_note),
+            rx.fragment(),
+        ),
         figure("Step", _VIEW.step, rx.Var.create("of ") + _VIEW.total, _VIEW.epoch),
         left_or_took,
         figure("Speed", _VIEW.speed, "tok/s", _VIEW.step_time),
@@ -163,7 +228,17 @@ def _loss() -> rx.Component:
     legend = rx.el.div(
         rx.el.h2(rx.cond(_VIEW.is_bad, "Loss until then", "Loss")),
         rx.el.span(rx.el.i(class_name="key"), "train", class_name="row g6 sm t2"),
+        rx.cond(
+            _MARKS.evaluations,
+            rx.el.span(rx.el.i(class_name="key eval"), "evaluation", class_name="row g6 sm t2"),
+            rx.fragment(),
+        ),
         rx.el.span(rx.el.i(class_name="key tick"), "checkpoint", class_name="row g6 sm t2 hide-s"),
+        rx.cond(
+            _MARKS.pauses,
+            rx.el.span(rx.el.i(class_name="key band"), "pause", class_name="row g6 sm t2 hide-s"),
+            rx.fragment(),
+        ),
         class_name="row g4",
     )
     chart = _chart(
@@ -173,7 +248,7 @@ def _loss() -> rx.Component:
         smooth=RunState.smooth,
         log=RunState.is_log,
         window=rx.cond(RunState.last_only, _LAST_STEPS, 0),
-        checkpoints=RunState.ticks,
+        marks=_MARKS,
         failed=_VIEW.is_bad,
     )
     waiting = empty(
@@ -190,10 +265,14 @@ def _loss() -> rx.Component:
     )
     return rx.el.section(
         rx.el.div(legend, rx.cond(_VIEW.has_steps, _chart_controls(), rx.fragment()), class_name="ptop"),
-        rx.cond(_VIEW.has_steps, rx.el.div(chart, class_name="chead"), waiting),
+        rx.cond(_VIEW.has_steps, rx.fragment(rx.el.div(chart, class_name="chead"), _points()), waiting),
         class_name="panel",
         aria_label="Loss",
     )
+
+
+def _points() -> rx.Component:
+    return PointTable.create(chunk=RunState.chunk, stream=_VIEW.run_id, marks=_MARKS)
 
 
 def _key(condition: Any, yes: str, no: str) -> Any:
@@ -219,7 +298,24 @@ def _result() -> rx.Component:
         link(icon("download", "s"), "Export", to=f"/export?run={_VIEW.run_id}", class_name="btn sm"),
         class_name="row",
     )
-    return panel("Adapter", rx.el.div(path, class_name="p"), aside="PEFT safetensors with tokenizer")
+    go_on = rx.cond(
+        _VIEW.has_adapter,
+        rx.el.div(
+            rx.el.span("Teach it more, from other data or for longer.", class_name="grow t2"),
+            rx.el.button(
+                icon("train"),
+                "Continue from this adapter",
+                type="button",
+                class_name="btn",
+                on_click=TrainState.go_on_from(_VIEW.run_id),
+            ),
+            class_name="foot row wrap",
+        ),
+        rx.fragment(),
+    )
+    title = rx.cond(_VIEW.has_adapter, "Adapter", "Model")
+    aside = rx.cond(_VIEW.has_adapter, "PEFT safetensors with tokenizer", "safetensors with tokenizer")
+    return panel(rx.el.h2(title), rx.el.div(path, class_name="p"), go_on, aside=aside)
 
 
 def _checkpoints() -> rx.Component:
@@ -280,6 +376,15 @@ def _failure() -> rx.Component:
             ),
             class_name="row g3 top",
         ),
+        rx.el.div(
+            rx.cond(
+                _VIEW.can_resume,
+                _fix(RunState.failure.resume_title, RunState.failure.resume_text, _resume_button("btn pri")),
+                rx.fragment(),
+            ),
+            _fix("Change the settings", "Opens Train with those of this run.", _again_button()),
+            class_name="fixes",
+        ),
     )
     safe = rx.el.div(
         rx.el.h2("What is safe", class_name="small-title"),
@@ -303,6 +408,14 @@ def _failure() -> rx.Component:
     )
     return rx.el.section(
         rx.el.div(what, safe, class_name="body"), log, class_name="panel fail", aria_label="What went wrong"
+    )
+
+
+def _fix(title: Any, text: Any, button: rx.Component) -> rx.Component:
+    return rx.el.div(
+        rx.el.div(rx.el.div(title, class_name="m"), rx.el.div(text, class_name="sm t2"), class_name="grow"),
+        button,
+        class_name="row g3",
     )
 
 

@@ -1,4 +1,4 @@
-"""The list of runs: search, filter, a small curve, one row per run."""
+"""The list of runs: search, filter, a small curve, one row per run; two selected ones are compared."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import reflex as rx
 
 from backprop_app.components.basics import empty, page_head, segmented
 from backprop_app.components.icons import icon
-from backprop_app.components.local import link
+from backprop_app.components.local import CompareChart, link
 from backprop_app.components.status import word
 from backprop_app.layout import Twin, shell
+from backprop_app.states.compare import CompareState
 from backprop_app.states.runs import RunsState
+
+_SELECTED: Any = CompareState.selected
+_NAMES: Any = CompareState.names
+_COMPARED = _NAMES.length() == 2
 
 
 def runs_page() -> rx.Component:
@@ -39,19 +44,20 @@ def runs_page() -> rx.Component:
     status = segmented("Status", RunsState.status_filter, choices, RunsState.choose_filter)
     body = rx.cond(
         RunsState.items,
-        rx.fragment(_table(), _pages()),
+        rx.fragment(_table(), _pages(), _hint(), _comparison()),
         rx.cond(RunsState.is_loaded, _nothing(), rx.fragment()),
     )
     return shell(
         page_head("Runs", lead, search, status),
         body,
         active="Runs",
-        twin=Twin("backprop list-runs", ""),
+        twin=Twin(rx.cond(_COMPARED, "backprop diff-runs", "backprop list-runs"), _NAMES.join(" ")),
     )
 
 
 def _table() -> rx.Component:
     head = rx.el.tr(
+        rx.el.th(rx.el.span("Compare", class_name="sr"), class_name="hide-s"),
         rx.el.th("Run"),
         rx.el.th("Status"),
         rx.el.th("Model", class_name="hide-s hide-n"),
@@ -81,7 +87,17 @@ def _row(item: Any) -> rx.Component:
         ),
         rx.el.span("–", class_name="t3"),
     )
+    is_selected = _SELECTED.contains(item.run_id)
+    select = rx.el.input(
+        type="checkbox",
+        checked=is_selected,
+        on_change=CompareState.toggle(item.run_id),
+        aria_label=f"Compare {item.name} {item.short_id}",
+        class_name="cb",
+        custom_attrs={"data-key": "select"},
+    )
     return rx.el.tr(
+        rx.el.td(select, class_name="hide-s cbcell"),
         rx.el.td(
             link(item.name, to=f"/runs/{item.run_id}", class_name="rowlink"),
             rx.el.span(item.short_id, class_name="mono t3 hide-s idcell"),
@@ -93,6 +109,68 @@ def _row(item: Any) -> rx.Component:
         rx.el.td(item.took, class_name="r t2 hide-s"),
         rx.el.td(item.source, class_name="t2 hide-s hide-n"),
         rx.el.td(item.started, class_name="r t3 hide-s"),
+        class_name=rx.cond(is_selected, "sel", ""),
+    )
+
+
+def _hint() -> rx.Component:
+    return rx.cond(
+        _SELECTED.length() == 1,
+        rx.el.p("Select another run to compare the two.", class_name="sm t2 hide-s", role="status"),
+        rx.fragment(),
+    )
+
+
+def _comparison() -> rx.Component:
+    legend = rx.el.div(
+        rx.el.h2("Compare 2 runs"),
+        rx.el.span(
+            rx.el.i(class_name="key"), rx.el.span(_NAMES[0], class_name="mono"), class_name="row g6 sm t2"
+        ),
+        rx.el.span(
+            rx.el.i(class_name="key eval dashed"),
+            rx.el.span(_NAMES[1], class_name="mono"),
+            class_name="row g6 sm t2",
+        ),
+        class_name="row g4 wrap",
+    )
+    clear = rx.el.button("Clear", type="button", class_name="btn sm ghost", on_click=CompareState.clear)
+    chart = CompareChart.create(
+        first=CompareState.first, second=CompareState.second, streams=CompareState.compared, names=_NAMES
+    )
+    head = rx.el.tr(
+        rx.el.th(CompareState.settings_text),
+        rx.el.th(_NAMES[0], class_name="mono"),
+        rx.el.th(_NAMES[1], class_name="mono"),
+    )
+    table = rx.el.table(
+        rx.el.thead(head),
+        rx.el.tbody(
+            rx.foreach(CompareState.settings, _difference), rx.foreach(CompareState.results, _difference)
+        ),
+        class_name="dense",
+    )
+    return rx.cond(
+        _COMPARED,
+        rx.el.section(
+            rx.el.div(legend, clear, class_name="ptop"),
+            rx.el.div(
+                rx.el.div(chart, class_name="chead"),
+                rx.el.div(table, class_name="scroll beside"),
+                class_name="grid two flat",
+            ),
+            class_name="panel",
+            aria_label="Comparison",
+        ),
+        rx.fragment(),
+    )
+
+
+def _difference(item: Any) -> rx.Component:
+    return rx.el.tr(
+        rx.el.td(item.label, class_name="t2"),
+        rx.el.td(item.first, class_name="num wrapcell"),
+        rx.el.td(item.second, class_name="num wrapcell"),
     )
 
 

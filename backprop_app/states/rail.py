@@ -11,8 +11,10 @@ from backprop_app.feed import FRAME_S, Frame, RunFeed
 from backprop_app.runtime import Runtime, current
 from backprop_app.states.assign import assign
 from backprop_app.views.events import EventItem, newest_first
-from backprop_app.views.machine import MachineView, Pair, machine_pairs, machine_view
+from backprop_app.views.machine import MachineView, Pair, machine_pairs, machine_view, with_forecast
 from backprop_app.views.runs import Chunk, RunView, run_view
+from backprop_core.runs.projection import RunState as Projection
+from backprop_core.services.calibration import planned_peak_bytes
 from backprop_core.version import __version__
 
 _EVENTS_SHOWN = 10
@@ -35,29 +37,36 @@ class RailState(rx.State):
         """Keep the rail live until the page is left."""
         runtime = current()
         feed: RunFeed | None = None
+        planned: dict[str, int | None] = {}
         while True:
             overview = runtime.follower.overview
             shown = overview.active or overview.last
             if shown is not None and (feed is None or feed.run_id != shown.run_id):
                 feed = RunFeed(runtime.follower, shown.run_id)
             frame = await feed.next() if feed else None
+            active = overview.active
+            if active is not None and active.run_id not in planned:
+                planned = {active.run_id: await asyncio.to_thread(planned_peak_bytes, active)}
             async with self:
-                self._show(runtime, frame)
+                self._show(runtime, frame, active, planned.get(active.run_id) if active else None)
             if frame is None:
                 await runtime.follower.wait_for_change(_until_next_second())
             else:
                 await asyncio.sleep(FRAME_S)
 
-    def _show(self, runtime: Runtime, frame: Frame | None) -> None:
+    def _show(
+        self, runtime: Runtime, frame: Frame | None, active: Projection | None, peak: int | None
+    ) -> None:
         overview = runtime.follower.overview
         now = runtime.now()
         sample = runtime.sampler.latest()
+        resident = active.memory_bytes if active is not None else None
         assign(
             self,
             version=__version__,
             total=overview.total,
             queue_text=f"{overview.queued} waiting" if overview.queued else "queue empty",
-            machine=machine_view(sample),
+            machine=with_forecast(machine_view(sample), sample, peak, resident),
             machine_pairs=machine_pairs(sample),
         )
         if frame is not None:

@@ -1,8 +1,9 @@
-"""The page of one run: figures, charts and log live, settings and failure once known, Stop."""
+"""The page of one run: figures, charts and log live; pause, go on, stop, resume; settings and failure."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import reflex as rx
@@ -17,19 +18,30 @@ from backprop_app.views.detail import (
     FailureView,
     SettingItem,
     checkpoint_items,
-    checkpoint_steps,
     failure_view,
     setting_items,
+    without_warnings,
 )
 from backprop_app.views.events import EventItem, newest_first
-from backprop_app.views.runs import Chunk, RunView, run_view
+from backprop_app.views.marks import Marks, marks_of
+from backprop_app.views.runs import Chunk, RunView, run_view, still_asked
 from backprop_core.errors import BackpropagateError
+from backprop_core.runs.projection import RunState as Projection
 from backprop_core.services import runs
+from backprop_core.workspace import Workspace
 
 _EVENTS_SHOWN: Final = 12
 _CHECKPOINTS_KEPT: Final = 3
 _LOG_LINES: Final = 14
+# Warnings are left out of the lines that are shown.
+_LOG_LINES_READ: Final = 120
 _SMOOTH_MAX: Final = 0.99
+_REQUESTS: Final[dict[str, Callable[[Workspace, str], Projection]]] = {
+    "pause": runs.pause,
+    "continue": runs.unpause,
+    "stop": runs.stop,
+    "resume": runs.resume,
+}
 
 
 class RunState(rx.State):
@@ -40,7 +52,7 @@ class RunState(rx.State):
     chunk: Chunk = Chunk()
     events: list[EventItem] = []
     checkpoints: list[CheckpointItem] = []
-    ticks: list[int] = []
+    marks: Marks = Marks()
     failure: FailureView = FailureView()
     settings: list[SettingItem] = []
     log: list[str] = []
@@ -48,7 +60,7 @@ class RunState(rx.State):
     artifact: str = ""
     source: str = ""
     asks_stop: bool = False
-    is_stopping: bool = False
+    asked: str = ""
     is_log: bool = False
     last_only: bool = False
     smooth: float = 0.9
@@ -84,19 +96,33 @@ class RunState(rx.State):
         """Keep the run going."""
         self.asks_stop = False
 
-    @rx.event(background=True)
-    async def stop(self) -> Any:
+    @rx.event
+    def toggle_pause(self) -> Any:
+        """Ask the run to wait at its next step, or a waiting one to go on."""
+        is_going_on = self.view.is_paused or self.asked == "pause"
+        return RunState.request("continue" if is_going_on else "pause")
+
+    @rx.event
+    def stop(self) -> Any:
         """Ask the run to finish its step, save and end."""
+        self.asks_stop = False
+        return RunState.request("stop")
+
+    @rx.event(background=True)
+    async def request(self, wish: str) -> Any:
+        """Ask for one of pause, continue, stop and resume; the page says so until it has happened."""
+        if wish not in _REQUESTS:
+            return None
         async with self:
-            run_id, self.asks_stop, self.is_stopping = self.view.run_id, False, True
+            run_id, self.asked = self.view.run_id, wish
         runtime = current()
         try:
-            await asyncio.to_thread(runs.stop, runtime.ws, run_id)
+            await asyncio.to_thread(_REQUESTS[wish], runtime.ws, run_id)
         except BackpropagateError as error:
             async with self:
-                self.is_stopping = False
+                self.asked = ""
             return ShellState.show_toast(error.message, error.hint, "danger")
-        await audit.note(self, "run.stop", run_id=run_id)
+        await audit.note(self, f"run.{wish}", run_id=run_id)
         await runtime.follower.refresh()
         return None
 
@@ -133,9 +159,9 @@ class RunState(rx.State):
         if prefix and self.view.run_id.startswith(prefix):
             return
         self.view, self.missing, self.chunk = RunView(), "", Chunk()
-        self.events, self.checkpoints, self.ticks = [], [], []
+        self.events, self.checkpoints, self.marks = [], [], Marks()
         self.failure, self.settings, self.log = FailureView(), [], []
-        self.is_stopping = self.asks_stop = False
+        self.asks_stop, self.asked = False, ""
 
     def _show(self, runtime: Runtime, frame: Frame, lines: list[str]) -> None:
         state, now = frame.state, runtime.now()
@@ -147,14 +173,14 @@ class RunState(rx.State):
             failure=failure_view(state),
             log=lines,
             artifact=f"{state.folder}/{state.artifact}" if state.artifact else "",
-            is_stopping=self.is_stopping and not state.is_terminal,
+            asked=still_asked(self.asked, state),
         )
         if frame.has_new_events:
             assign(
                 self,
                 events=newest_first(frame.events, state.name, (), now.tzinfo, _EVENTS_SHOWN),
                 checkpoints=checkpoint_items(frame.events, now.tzinfo)[:_CHECKPOINTS_KEPT],
-                ticks=checkpoint_steps(frame.events),
+                marks=marks_of(frame.events),
             )
 
 
@@ -162,4 +188,5 @@ async def _log_lines(runtime: Runtime, frame: Frame) -> list[str]:
     """Return the end of the worker's log of a run that ended badly."""
     if frame.state.status not in {"failed", "interrupted"}:
         return []
-    return await asyncio.to_thread(runs.log_tail, runtime.ws, frame.state.run_id, _LOG_LINES)
+    lines = await asyncio.to_thread(runs.log_tail, runtime.ws, frame.state.run_id, _LOG_LINES_READ)
+    return without_warnings(lines)[-_LOG_LINES:]

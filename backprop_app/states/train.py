@@ -163,14 +163,24 @@ class TrainState(rx.State):
     @rx.event(background=True)
     async def use_again(self, run_id: str) -> Any:
         """Fill the form with the settings of a run."""
+        return await self._take(run_id, {})
+
+    @rx.event(background=True)
+    async def go_on_from(self, run_id: str) -> Any:
+        """Fill the form with the settings of a run and begin at its adapter instead of a fresh one."""
+        return await self._take(run_id, {"from_adapter": run_id})
+
+    async def _take(self, run_id: str, changes: dict[str, str]) -> Any:
+        """Fill the form with the settings of a run and `changes`, and show it."""
         runtime = current()
         try:
-            detail = await asyncio.to_thread(runs.run_detail, runtime.ws, str(run_id))
-            draft = form.draft_of(detail.training)
+            detail = await asyncio.to_thread(runs.run_detail, runtime.ws, run_id)
+            draft = form.draft_of(detail.training) | changes
         except BackpropagateError as error:
             return ShellState.show_toast(error.message, error.hint, "danger")
         async with self:
             self.draft = draft
+            self.shows_advanced = self.shows_advanced or bool(changes)
             self._revision += 1
         return rx.redirect("/")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -24,6 +25,10 @@ _ORIGINS: Final = {
 }
 
 
+# Through the log, and printed by a library before the log was set up.
+_WARNING: Final = re.compile(r"\S+ \S+ WARNING py\.warnings: |\S+:\d+: \w*Warning: ")
+
+
 @dataclass(frozen=True, slots=True)
 class FailureView:
     """Why a run ended badly, and what is safe. An empty `code` means that it did not."""
@@ -33,6 +38,8 @@ class FailureView:
     hint: str = ""
     safe_title: str = ""
     safe_text: str = ""
+    resume_title: str = ""
+    resume_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +65,17 @@ def failure_view(state: RunState) -> FailureView:
     if state.error is None or state.status not in {"failed", "interrupted"}:
         return FailureView()
     if state.checkpoint_step:
-        safe = f"Checkpoint at step {units.count(state.checkpoint_step)}", "verified when it was written"
+        step = units.count(state.checkpoint_step)
+        lost = max(0, state.step - state.checkpoint_step)
+        safe = f"Checkpoint at step {step}", "verified when it was written"
+        again = (
+            f"{units.count(lost)} step{'' if lost == 1 else 's'} taken again" if lost else "no step is lost"
+        )
+        resume = f"Resume at step {step}", f"From the verified checkpoint; {again}."
     else:
         safe = "Data and settings", "unchanged; no checkpoint was written yet"
-    return FailureView(state.error["code"], state.error["message"], state.error["hint"], *safe)
+        resume = "Start this run again", "No checkpoint was written yet; it begins at step 1."
+    return FailureView(state.error["code"], state.error["message"], state.error["hint"], *safe, *resume)
 
 
 def setting_items(spec: TrainSpec, origins: dict[str, Origin]) -> list[SettingItem]:
@@ -98,6 +112,19 @@ def checkpoint_items(events: Iterable[ev.Event], zone: tzinfo | None) -> list[Ch
     return [by_step[step] for step in sorted(by_step, reverse=True)]
 
 
-def checkpoint_steps(events: Sequence[ev.Event]) -> list[int]:
-    """Return the steps at which checkpoints were written, for the ticks of the chart."""
-    return sorted({event.body.step for event in events if isinstance(event.body, ev.CheckpointSaved)})
+def without_warnings(lines: Sequence[str]) -> list[str]:
+    """Return the lines of a worker's log without the warnings that Python libraries print into it.
+
+    A warning takes its line, the source lines below it, which are indented, and an empty line at its end.
+    """
+    kept = []
+    in_warning = False
+    for line in lines:
+        if _WARNING.match(line):
+            in_warning = True
+        elif in_warning and (not line.strip() or line[0].isspace()):
+            in_warning = bool(line.strip())
+        else:
+            in_warning = False
+            kept.append(line)
+    return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
 from backprop_core import units
@@ -44,12 +44,35 @@ def newest_first(
     events: Iterable[ev.Event], name: str, notes: Sequence[EventItem], zone: tzinfo | None, limit: int
 ) -> list[EventItem]:
     """Return the newest lines of a run's events and the app's own notes together."""
-    lines = [line for event in events if (line := event_item(event, name, zone)) is not None]
+    lines = _folded(events, name, zone)
     lines.reverse()
     merged = sorted(
         [*lines, *reversed(notes)], key=lambda line: datetime.fromisoformat(line.stamp), reverse=True
     )
     return merged[:limit]
+
+
+def _folded(events: Iterable[ev.Event], name: str, zone: tzinfo | None) -> list[EventItem]:
+    """Return the lines in order; of checkpoints that follow each other only the newest, with their number."""
+    lines: list[EventItem] = []
+    saved: set[int] = set()
+    follows = False
+    for event in events:
+        line = event_item(event, name, zone)
+        if line is None:
+            continue
+        if not isinstance(event.body, ev.CheckpointSaved):
+            lines.append(line)
+            follows = False
+            continue
+        saved.add(event.body.step)
+        if follows:
+            fact = f" step {units.count(event.body.step)} saved, {units.count(len(saved))} so far"
+            lines[-1] = replace(line, fact=fact)
+        else:
+            lines.append(line)
+        follows = True
+    return lines
 
 
 def _words(body: ev.Body, name: str) -> tuple[str, str] | None:

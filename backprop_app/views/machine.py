@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from backprop_core import units
@@ -43,6 +43,7 @@ class MachineView:
     memory_free: str = ""
     strip_busy: str = ""
     strip_memory: str = ""
+    forecast_at: str = ""
 
 
 def machine_view(sample: Sample | None) -> MachineView:
@@ -50,6 +51,33 @@ def machine_view(sample: Sample | None) -> MachineView:
     if sample is None:
         return MachineView()
     return _card_view(sample.gpu) if sample.gpu.name else _host_view(sample.host)
+
+
+def with_forecast(
+    view: MachineView, sample: Sample | None, peak_bytes: int | None, resident_bytes: int | None
+) -> MachineView:
+    """Return `view` with the mark of what the run that works is expected to take at its peak.
+
+    The forecast for a card counts everything the run puts on it, its context too. On a processor the other
+    programs come first: they are what is used now without the run.
+
+    Args:
+        peak_bytes: forecast of the run; None when there is no run or no forecast.
+        resident_bytes: what the run takes now, None before its first step.
+    """
+    if sample is None or peak_bytes is None:
+        return view
+    others: int | None = 0
+    total = sample.gpu.memory_total_bytes
+    if not sample.gpu.name:
+        used, total = sample.host.ram_used_bytes, sample.host.ram_total_bytes
+        others = None if used is None or resident_bytes is None else max(0, used - resident_bytes)
+    note = f"forecast {units.gib(peak_bytes)}"
+    if not total or others is None:
+        return replace(view, memory_note=note)
+    return replace(
+        view, memory_note=note, forecast_at=f"{min(100.0, 100 * (others + peak_bytes) / total):.1f}%"
+    )
 
 
 def machine_pairs(sample: Sample | None) -> list[Pair]:

@@ -28,6 +28,7 @@ _PHASES: Final = {
     "training": "Training",
     "saving": "Saving the adapter",
     "exporting": "Writing the export",
+    "proving": "Proving the file",
     "registering": "Handing it to Ollama",
 }
 _SOURCES: Final = {"page": "page", "cli": "command", "command": "command", "python": "Python"}
@@ -48,6 +49,9 @@ class RunView:
     is_waiting: bool = False
     is_ended: bool = False
     is_bad: bool = False
+    is_paused: bool = False
+    can_resume: bool = False
+    has_adapter: bool = False
     step: str = "0"
     total: str = "0"
     total_steps: int = 0
@@ -181,6 +185,9 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         is_waiting=state.status == "queued",
         is_ended=state.is_terminal,
         is_bad=state.status in {"failed", "interrupted"},
+        is_paused=state.status == "paused",
+        can_resume=state.kind == "train" and state.status in {"stopped", "failed", "interrupted"},
+        has_adapter=state.artifact == "adapter",
         step=units.count(state.step),
         total=units.count(total),
         total_steps=total,
@@ -190,7 +197,7 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         loss_note=_loss_note(state),
         eval_loss="" if state.eval_loss is None else units.loss(state.eval_loss),
         left="–" if remaining is None else units.duration(remaining),
-        done_at="" if remaining is None else f"done about {now + timedelta(seconds=remaining):%H:%M}",
+        done_at=_done_at(state, now),
         speed="–" if state.tokens_per_s is None else units.count(state.tokens_per_s),
         step_time="" if state.step_s is None else f"{units.duration(state.step_s)} per step",
         epoch=f"epoch {state.epoch:.2f}" if state.step else "",
@@ -208,6 +215,21 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         has_steps=state.step > 0,
         href="/export" if state.kind == "export" else f"/runs/{state.run_id}",
     )
+
+
+def still_asked(wish: str, state: RunState) -> str:
+    """Return `wish` while the run has yet to follow it, else nothing.
+
+    Args:
+        wish: one of pause, continue, stop, resume, or empty.
+    """
+    is_done = {
+        "pause": state.status == "paused" or state.is_terminal,
+        "continue": state.status != "paused",
+        "stop": state.is_terminal,
+        "resume": not state.is_terminal,
+    }
+    return "" if is_done.get(wish, True) else wish
 
 
 def run_item(state: RunState, points: Sequence[Point], now: datetime) -> RunItem:
@@ -270,6 +292,14 @@ def rows_of(points: Sequence[Point], seq: int) -> Rows:
 
 def _finite(value: float, digits: int) -> float | None:
     return round(value, digits) if math.isfinite(value) else None
+
+
+def _done_at(state: RunState, now: datetime) -> str:
+    if state.remaining_s is None:
+        return ""
+    if state.status == "paused":
+        return "once it goes on"
+    return f"done about {now + timedelta(seconds=state.remaining_s):%H:%M}"
 
 
 def _took(state: RunState, now: datetime) -> float | None:

@@ -147,7 +147,7 @@ def test_a_double_click_is_one_run_and_command_line_runs_show_too(
     assert done.returncode == 0, done.stderr
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("command")
-    expect(rows.first.locator("td").nth(1)).to_have_text(re.compile("Queued|Starting|Running|Completed"))
+    expect(rows.first.locator("td").nth(2)).to_have_text(re.compile("Queued|Starting|Running|Completed"))
     page.locator("body").press("j")
     page.keyboard.press("Enter")
     page.wait_for_url("**/runs/*-*")

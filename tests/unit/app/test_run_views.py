@@ -47,6 +47,53 @@ def test_a_working_run_says_how_far_it_is_and_when_it_ends() -> None:
     assert view.is_active
 
 
+def test_a_paused_run_has_no_hour_of_its_end() -> None:
+    view = views.run_view(state(status="paused", step=10, total_steps=20, step_s=5.0), None, NOW)
+    assert (view.left, view.done_at, view.is_paused) == ("50\u00a0s", "once it goes on", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "expected"),
+    [
+        ("stopped", "train", True),
+        ("failed", "train", True),
+        ("interrupted", "train", True),
+        ("completed", "train", False),
+        ("running", "train", False),
+        ("queued", "train", False),
+        ("failed", "export", False),
+    ],
+)
+def test_training_that_ended_early_can_be_resumed(status: str, kind: str, expected: bool) -> None:
+    assert views.run_view(state(status=status, kind=kind), None, NOW).can_resume is expected
+
+
+@pytest.mark.parametrize(
+    ("artifact", "expected"), [(None, False), ("", False), ("adapter", True), ("model", False)]
+)
+def test_only_an_adapter_can_be_taken_further(artifact: str | None, expected: bool) -> None:
+    assert views.run_view(state(status="completed", artifact=artifact), None, NOW).has_adapter is expected
+
+
+@pytest.mark.parametrize(
+    ("wish", "status", "left"),
+    [
+        ("pause", "running", "pause"),
+        ("pause", "paused", ""),
+        ("pause", "completed", ""),
+        ("continue", "paused", "continue"),
+        ("continue", "running", ""),
+        ("stop", "running", "stop"),
+        ("stop", "stopped", ""),
+        ("resume", "stopped", "resume"),
+        ("resume", "queued", ""),
+        ("", "running", ""),
+    ],
+)
+def test_a_wish_stands_until_the_run_has_followed_it(wish: str, status: str, left: str) -> None:
+    assert views.still_asked(wish, state(status=status)) == left
+
+
 def test_a_run_without_a_step_shows_dashes_never_zero() -> None:
     view = views.run_view(state(status="starting"), None, NOW)
     assert (view.loss, view.left, view.speed, view.percent_text, view.memory) == ("–", "–", "–", "–", "–")
