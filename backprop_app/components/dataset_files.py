@@ -34,10 +34,10 @@ def add_actions() -> list[rx.Component]:
 def paste_panel() -> rx.Component:
     """Return the field for pasted rows."""
     form = rx.el.form(
-        rx.el.label("Rows", html_for="pasted"),
+        rx.el.span("Rows", class_name="label"),
         rx.el.textarea(
-            id="pasted",
             name="rows",
+            aria_label="Rows",
             class_name="area",
             placeholder='{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}',
             spell_check=False,

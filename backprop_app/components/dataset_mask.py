@@ -52,7 +52,7 @@ def microscope() -> rx.Component:
         ),
         rx.fragment(),
     )
-    return rx.el.section(head, problem, body, foot, class_name="panel col", aria_label="Mask microscope")
+    return rx.el.section(head, problem, body, foot, class_name="panel col stay", aria_label="Mask microscope")
 
 
 def _step(label: str, mark: str, key: str, by: int) -> rx.Component:
@@ -69,7 +69,7 @@ def _step(label: str, mark: str, key: str, by: int) -> rx.Component:
 def _legend() -> rx.Component:
     def entry(css: str, word: str, value: Any) -> rx.Component:
         return rx.el.span(
-            rx.el.span(rx.el.span(word, class_name=css), class_name="toks key"), value, class_name="row g6"
+            rx.el.span(rx.el.span(word, class_name=css), class_name="toks tag"), value, class_name="row g6"
         )
 
     return rx.el.div(

@@ -200,12 +200,13 @@ def _pair(*children: rx.Component) -> rx.Component:
     return rx.el.div(*children, class_name="grid pair stack")
 
 
+# Fields carry no id: a form would send every id that any operation has, shown or not.
 def _text(name: str, label: str, placeholder: str) -> rx.Component:
     return rx.el.div(
-        rx.el.label(label, html_for=f"op-{name}"),
+        rx.el.span(label, class_name="label"),
         rx.el.div(
             rx.el.input(
-                id=f"op-{name}", name=name, placeholder=placeholder, auto_complete="off", max_length=1000
+                name=name, placeholder=placeholder, aria_label=label, auto_complete="off", max_length=1000
             ),
             class_name="inp",
         ),
@@ -216,8 +217,8 @@ def _text(name: str, label: str, placeholder: str) -> rx.Component:
 def _choice(name: str, label: str, choices: Sequence[tuple[str, str]]) -> rx.Component:
     options = [rx.el.option(word, value=key) for key, word in choices]
     return rx.el.div(
-        rx.el.label(label, html_for=f"op-{name}"),
-        rx.el.div(rx.el.select(*options, id=f"op-{name}", name=name), class_name="inp"),
+        rx.el.span(label, class_name="label"),
+        rx.el.div(rx.el.select(*options, name=name, aria_label=label), class_name="inp"),
         class_name="field",
     )
 

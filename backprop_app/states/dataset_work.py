@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import reflex as rx
 
+from backprop_app import audit
 from backprop_app.runtime import current
 from backprop_app.states.assign import assign
 from backprop_app.states.dataset import (
@@ -224,6 +225,7 @@ class DatasetWorkState(rx.State):
             self.is_making = False
         told = ", ".join(f"{item.path.name} with {item.recipe.rows:,} rows" for item in made if item.recipe)
         runtime.add_note("Dataset", f" {told}")
+        await audit.note(self, "data.make", file=made[0].path.name)
         return [
             ShellState.show_toast("New version", told, "ok"),
             rx.redirect(views.dataset_href(made[0].path)),
@@ -245,6 +247,7 @@ class DatasetWorkState(rx.State):
             async with self:
                 self.paste_error = f"{error.message} {error.hint}".strip()
             return None
+        await audit.note(self, "data.paste", file=path.name)
         async with self:
             assign(self, shows_paste=False, paste_error="")
         return rx.redirect(views.dataset_href(path))

@@ -122,7 +122,7 @@ def figures_view(found: FileFigures, report: DataReview | None, choices: DataCho
 def _with_tokens(view: FiguresView, summary: DatasetSummary, choices: DataChoices) -> FiguresView:
     number, _, unit = units.compact(summary.tokens_total).partition(units.NBSP)
     share = 100 * summary.truncated_rows / max(1, summary.usable_rows)
-    about = "about, from the first rows"
+    about = "about, sampled"
     return FiguresView(
         rows=view.rows,
         rows_note=view.rows_note,

@@ -28,7 +28,7 @@ from backprop_core.services.data_files import check_readable, examples_dir, list
 from backprop_core.services.facts import Memo, file_version, model_folder
 from backprop_core.workspace import Workspace
 
-PAGE_ROWS: Final = 12
+PAGE_ROWS: Final = 10
 SAMPLE_ROWS: Final = 2000
 
 _LISTED: Final = 500
@@ -156,7 +156,17 @@ def read_page(
         InputError: the file or the model cannot be read.
     """
     check_readable(ws, path)
-    tokenizer = tokenizer_of(ws, choices.model, memo)
+    return page_of(path, tokenizer_of(ws, choices.model, memo), choices, skip=skip, count=count)
+
+
+def page_of(
+    path: Path, tokenizer: ChatTokenizer | None, choices: DataChoices, *, skip: int, count: int
+) -> RowsPage:
+    """Return neighbouring rows of a file that the caller may read; turns alone without a tokenizer.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     if tokenizer is None:
         detection, rows = _without_tokens(path, skip, count + 1)
     else:
