@@ -20,7 +20,6 @@ _KEYS: Final = (
     (("j", "k"), "Next and previous row, Enter opens"),
     (("[", "]"), "Previous and next row under the microscope"),
     (("x",), "Select the row"),
-    (("[", "]"), "Previous and next row under the microscope"),
     (("c",), "Copy the command"),
     (("?",), "This list"),
     (("Esc",), "Close"),
