@@ -57,7 +57,7 @@ def runs_page() -> rx.Component:
 
 def _table() -> rx.Component:
     head = rx.el.tr(
-        rx.el.th(rx.el.span("Compare", class_name="sr"), class_name="hide-s"),
+        rx.el.th(rx.el.span("Compare", class_name="sr"), class_name="hide-s cbcell"),
         rx.el.th("Run"),
         rx.el.th("Status"),
         rx.el.th("Model", class_name="hide-s hide-n"),

@@ -41,7 +41,7 @@ def setting_differences(first: RunDetail, second: RunDetail) -> list[Difference]
 def results(first: RunState, second: RunState) -> list[Difference]:
     """Return what the runs came to; evaluation only when one of them had any."""
     lines = [
-        Difference("Steps", units.count(first.step), units.count(second.step)),
+        Difference("Steps taken", units.count(first.step), units.count(second.step)),
         Difference("Loss", _so_far(first, first.loss), _so_far(second, second.loss)),
     ]
     if first.eval_loss is not None or second.eval_loss is not None:

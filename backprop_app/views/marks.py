@@ -65,7 +65,5 @@ def marks_of(events: Iterable[ev.Event]) -> Marks:
 def _eval_note(evaluations: dict[int, float]) -> str:
     if not evaluations:
         return ""
-    newest, best = max(evaluations), min(evaluations, key=lambda step: (evaluations[step], step))
-    if newest == best:
-        return f"best, step {units.count(newest)}"
-    return f"best {units.loss(evaluations[best])}, step {units.count(best)}"
+    best = min(evaluations, key=lambda step: (evaluations[step], step))
+    return "best so far" if best == max(evaluations) else f"best {units.loss(evaluations[best])}"

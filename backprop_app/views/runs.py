@@ -204,7 +204,7 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         memory="–" if state.memory_bytes is None else f"{state.memory_bytes / units.GIB:.1f}",
         memory_note="peak so far" if state.device.startswith("cuda") else "resident",
         tokens=units.compact(state.tokens) if state.tokens else "–",
-        tokens_note=f"{units.compact(state.supervised_tokens)} carried loss" if state.tokens else "",
+        tokens_note=f"{units.compact(state.supervised_tokens)} with loss" if state.tokens else "",
         learning_rate="–" if state.learning_rate is None else units.rate(state.learning_rate),
         grad_norm="–" if state.grad_norm is None else f"{state.grad_norm:.2f}",
         tokens_per_s="–" if state.tokens_per_s is None else units.count(state.tokens_per_s),

@@ -31,7 +31,7 @@ def test_only_settings_that_differ_are_listed() -> None:
 
 def test_the_loss_of_a_run_that_works_is_so_far() -> None:
     lines = results(state(status="running", step=3, loss=0.5), state(status="completed", step=9, loss=0.4))
-    assert lines == [Difference("Steps", "3", "9"), Difference("Loss", "0.500 so far", "0.400")]
+    assert lines == [Difference("Steps taken", "3", "9"), Difference("Loss", "0.500 so far", "0.400")]
 
 
 def test_evaluation_is_listed_when_one_of_them_had_any() -> None:

@@ -33,8 +33,8 @@ def test_an_evaluation_that_was_not_finite_is_no_point() -> None:
 
 
 def test_the_newest_evaluation_is_called_best_or_compared_with_the_best() -> None:
-    assert marks_of(events(judged(10, 1.5), judged(1280, 1.25))).eval_note == "best, step 1,280"
-    assert marks_of(events(judged(10, 1.25), judged(20, 1.5))).eval_note == "best 1.250, step 10"
+    assert marks_of(events(judged(10, 1.5), judged(1280, 1.25))).eval_note == "best so far"
+    assert marks_of(events(judged(10, 1.25), judged(20, 1.5))).eval_note == "best 1.250"
     assert marks_of([]).eval_note == ""
 
 
