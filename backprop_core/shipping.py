@@ -11,7 +11,8 @@ from pathlib import Path
 
 from backprop_core import files
 from backprop_core.config.exports import gguf_parts, report_path
-from backprop_core.errors import DependencyError, InputError
+from backprop_core.config.proofs import read_proof
+from backprop_core.errors import DependencyError, InputError, RunError
 from backprop_core.gguf import GgufStructure, Progress, ShouldCancel, check_gguf
 from backprop_core.ollama import OllamaClient, Registration, modelfile, plan_recipe, register
 
@@ -35,6 +36,7 @@ def register_export(
     *,
     progress: Progress | None = None,
     should_cancel: ShouldCancel | None = None,
+    force: bool = False,
 ) -> Registration:
     """Register a GGUF file, or a folder of base and adapter, with Ollama and hear it answer.
 
@@ -43,13 +45,16 @@ def register_export(
         name: of the model in Ollama; an older model of that name is replaced.
         progress: receives done bytes, total bytes and the phase.
         should_cancel: asked between chunks.
+        force: register a file whose proof is red, too.
 
     Raises:
         InputError: the files are no sound GGUF, or the name cannot be used; Ollama was not called.
         DependencyError: DEP_OLLAMA_REGISTRATION_FAILED with the line that repeats it; the files are kept.
-        RunError: RUNTIME_EXPORT_CANCELLED.
+        RunError: RUNTIME_EXPORT_CANCELLED, or RUNTIME_EXPORT_PROOF_FAILED when the proof beside the file is red.
     """
     model, adapter = _checked(path)
+    if not force:
+        _require_not_red(path)
     training = training_of(path)
     with OllamaClient() as client:
         try:
@@ -93,6 +98,16 @@ def training_of(path: Path) -> Training:
     except (OSError, ValueError, AttributeError):
         return Training()
     return Training(system if isinstance(system, str) else None, tokens if type(tokens) is int else None)
+
+
+def _require_not_red(path: Path) -> None:
+    proof = read_proof(path)
+    if proof is not None and proof.is_red:
+        raise RunError(
+            "RUNTIME_EXPORT_PROOF_FAILED",
+            f"{path.name} does not answer as the trained model did. {proof.cause}",
+            hint="Export it again, or register it as it is with `--force`.",
+        )
 
 
 def _checked(path: Path) -> tuple[GgufStructure, GgufStructure | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backprop_core import files
 from backprop_core.config.exports import report_path
+from backprop_core.config.proofs import read_proof
 from backprop_core.errors import RunError
 from backprop_core.ollama import OllamaModel, Registration
 from backprop_core.runs.index import first_state
@@ -28,6 +29,7 @@ def export_gguf(
     *,
     name: str | None = None,
     ollama_name: str | None = None,
+    proof: bool = True,
 ) -> ExportResult:
     """Write one GGUF file for llama.cpp and Ollama, an adapter merged on the way.
 
@@ -37,12 +39,19 @@ def export_gguf(
         output_dir: folder that receives the file; `./output/exports/gguf` by default.
         name: of the model, for the file and inside it.
         ollama_name: register the file with Ollama under this name.
+        proof: compare the file with the trained model.
 
     Raises:
         BackpropagateError: what stands in the way, or why it failed; no half file is left.
     """
     request = ExportRequest(
-        str(source), "gguf", quantization, folder=_folder(output_dir), name=name, ollama_name=ollama_name
+        str(source),
+        "gguf",
+        quantization,
+        folder=_folder(output_dir),
+        name=name,
+        ollama_name=ollama_name,
+        wants_proof=proof,
     )
     return export_here(request)
 
@@ -144,7 +153,7 @@ def _work(ws: Workspace, request: ExportRequest) -> ExportResult:
     if state.status != "completed" or made is None:
         raise RunError("RUNTIME_EXPORT_CANCELLED", f"The export {state.name} was cancelled.")
     warnings = tuple(files.read_json(report_path(made.path))["warnings"])
-    return ExportResult(made.path, made.size_bytes, made.seconds, warnings=warnings)
+    return ExportResult(made.path, made.size_bytes, made.seconds, read_proof(made.path), warnings)
 
 
 def _folder(output_dir: str | Path | None) -> Path | None:

@@ -16,6 +16,7 @@ _PHASES: Final[dict[str, str]] = {
     "training": "training",
     "saving": "saving",
     "exporting": "writing",
+    "proving": "proving the file",
     "registering": "handing to Ollama",
 }
 _IN_BYTES: Final = frozenset({"downloading", "exporting", "registering"})

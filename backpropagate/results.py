@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from backprop_core.config.proofs import Proof
 from backprop_core.runs.projection import RunState, Status
 
 
@@ -65,5 +66,5 @@ class ExportResult:
     path: Path
     size_bytes: int
     seconds: float
-    proof: None = None
+    proof: Proof | None = None
     warnings: tuple[str, ...] = ()

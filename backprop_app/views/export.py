@@ -33,6 +33,7 @@ FORMAT_NOTES: Final = {
 _PHASES: Final = {
     "downloading": "Fetching the base model",
     "exporting": "Writing",
+    "proving": "Proving the file",
     "registering": "Handing it to Ollama",
 }
 _WORST: Final = "q2_k"

@@ -32,6 +32,7 @@ class ExportSpec(BaseModel):
         ollama_name: register the file with Ollama under this name afterwards.
         system: the system prompt that every row of the training shared, if there is one.
         trained_tokens: tokens per row in training, for the context length; None when not known.
+        wants_proof: compare a GGUF export with the trained model before Ollama gets it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class ExportSpec(BaseModel):
     run_id: str | None = None
     system: str | None = None
     trained_tokens: int | None = None
+    wants_proof: bool = True
 
 
 def report_path(export: Path) -> Path:

@@ -1,6 +1,7 @@
 """The recipe of an export job: find the base, write the files, put them in place, hand them to Ollama.
 
-Needs no torch. The files appear together or not at all; what happens afterwards never takes them away.
+Needs no torch but for the proof. The files appear together or not at all; what happens afterwards never
+takes them away.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from backprop_core import files
 from backprop_core.config.exports import ExportSpec
@@ -17,10 +19,13 @@ from backprop_core.engine.context import PhaseReporter, RunContext
 from backprop_core.engine.export_formats import Made, Work, write_format
 from backprop_core.engine.export_place import ExportPlace
 from backprop_core.engine.outcome import Outcome
+from backprop_core.engine.proof.in_export import prove_export
 from backprop_core.errors import BackpropagateError
 from backprop_core.hub.download import resolve_model
 from backprop_core.shipping import register_export
 from backprop_core.version import __version__
+
+_PROVABLE: Final = frozenset({"gguf", "ollama-adapter"})
 
 
 def run_export(context: RunContext) -> Outcome:
@@ -28,7 +33,8 @@ def run_export(context: RunContext) -> Outcome:
 
     Raises:
         BackpropagateError: with the code of what went wrong; nothing is left under the final name, but
-            for DEP_OLLAMA_REGISTRATION_FAILED, when the files are whole and kept.
+            for RUNTIME_EXPORT_PROOF_FAILED and DEP_OLLAMA_REGISTRATION_FAILED, when the files are whole
+            and kept.
         AttemptEnded: the user or the system ended the job.
     """
     spec = context.folder.export_spec()
@@ -36,6 +42,8 @@ def run_export(context: RunContext) -> Outcome:
     place = ExportPlace(Path(spec.output), context.info.run_id, home / "cache" / "export-locks")
     if not place.is_done():
         _make(context, spec, place)
+    if spec.wants_proof and spec.format in _PROVABLE:
+        prove_export(context, place.final, *_parts(context, spec))
     if spec.ollama_name is not None:
         _register(context, spec.ollama_name, place.final)
     return Outcome("completed", str(place.final))
@@ -93,6 +101,7 @@ def _report(context: RunContext, spec: ExportSpec, made: Made, seconds: float) -
         "file": Path(spec.output).name,
         "format": spec.format,
         "quantization": spec.quantization,
+        "source": spec.source,
         "base_model": spec.base_model,
         "run_id": spec.run_id,
         "version": __version__,

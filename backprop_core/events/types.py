@@ -16,7 +16,17 @@ from backprop_core.errors import ErrorRecord
 
 JOURNAL_VERSION: Final = 1
 
-Phase = Literal["waiting", "downloading", "loading", "tokenizing", "training", "saving", "exporting", "registering"]
+Phase = Literal[
+    "waiting",
+    "downloading",
+    "loading",
+    "tokenizing",
+    "training",
+    "saving",
+    "exporting",
+    "proving",
+    "registering",
+]
 
 
 class Body(BaseModel):

@@ -39,6 +39,7 @@ class ExportRequest:
         folder: receives the export under a derived name when `output` is None; `<exports>/<format>` by default.
         name: of the model, for the file and inside it; that of the source when None.
         ollama_name: register the export with Ollama afterwards.
+        wants_proof: compare a GGUF export with the trained model afterwards.
     """
 
     source: str
@@ -48,6 +49,7 @@ class ExportRequest:
     folder: Path | None = None
     name: str | None = None
     ollama_name: str | None = None
+    wants_proof: bool = True
 
 
 @dataclass(frozen=True, slots=True)

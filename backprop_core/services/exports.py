@@ -175,4 +175,5 @@ def _spec(ws: Workspace, request: ExportRequest, face: RunSource) -> ExportSpec:
         run_id=source.run_id,
         system=training.system,
         trained_tokens=training.tokens,
+        wants_proof=request.wants_proof,
     )

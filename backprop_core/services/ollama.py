@@ -57,9 +57,9 @@ def list_models() -> list[OllamaModel]:
         return sorted(client.list_models(), key=lambda model: model.name)
 
 
-def register(path: Path, name: str, *, progress: Progress | None = None) -> Registration:
+def register(path: Path, name: str, *, progress: Progress | None = None, force: bool = False) -> Registration:
     """Register an export with the server and hear it answer; see `shipping.register_export`."""
-    return register_export(path.expanduser().absolute(), require_name(name), progress=progress)
+    return register_export(path.expanduser().absolute(), require_name(name), progress=progress, force=force)
 
 
 def remove(name: str) -> None:

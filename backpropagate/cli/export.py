@@ -64,6 +64,12 @@ def export(
         str | None,
         typer.Option("--ollama-name", help="Its name in Ollama; implies --ollama.", show_default=False),
     ] = None,
+    no_proof: Annotated[
+        bool,
+        typer.Option(
+            "--no-proof", help="Do not compare the file with the trained model.", show_default=False
+        ),
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Submit only; print the job's id and return.")
     ] = False,
@@ -80,7 +86,15 @@ def export(
     from backpropagate.cli.render import put, put_json, talk
 
     with workspace() as ws:
-        wanted = ExportRequest(source, file_format, quantization, output, name=name, ollama_name=ollama_name)
+        wanted = ExportRequest(
+            source,
+            file_format,
+            quantization,
+            output,
+            name=name,
+            ollama_name=ollama_name,
+            wants_proof=not no_proof,
+        )
         if to_ollama and ollama_name is None:
             wanted = exports.with_ollama_name(ws, wanted, face="cli")
         job = exports.start(ws, wanted, face="cli", start_key=str(uuid.uuid4()))

@@ -48,6 +48,9 @@ def register(
         typer.Argument(metavar="PATH", help="A GGUF file, or a folder that --format ollama-adapter made."),
     ],
     name: Annotated[str, typer.Option("--name", help="The model's name in Ollama.", show_default=False)],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also a file whose proof is red.", show_default=False)
+    ] = False,
     as_json: AS_JSON = False,
 ) -> None:
     """Register an exported file with Ollama and hear it answer."""
@@ -56,7 +59,7 @@ def register(
     from backpropagate.cli.transfer import transfer_progress
 
     with transfer_progress(name) as progress:
-        made = ollama.register(path, name, progress=progress)
+        made = ollama.register(path, name, progress=progress, force=force)
     for warning in made.warnings:
         talk(f"warning: {warning}")
     if as_json:

@@ -44,7 +44,9 @@ def backprop(work: Path, *arguments: str) -> tuple[int, str, str]:
 def test_an_export_prints_its_path_and_the_line_to_run_it(work, monkeypatch):
     with running_ollama() as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)
-        code, out, err = backprop(work, "export", "tuned", "-q", "q8_0", "--ollama-name", "my-model")
+        code, out, err = backprop(
+            work, "export", "tuned", "--no-proof", "-q", "q8_0", "--ollama-name", "my-model"
+        )
     file = work / "output" / "exports" / "gguf" / "tuned-q8_0.gguf"
     assert (code, out) == (0, f"{file}\n")
     assert check_gguf(file).architecture == "llama"
@@ -53,7 +55,7 @@ def test_an_export_prints_its_path_and_the_line_to_run_it(work, monkeypatch):
 
 
 def test_the_result_as_json_names_everything(work):
-    code, out, _ = backprop(work, "export", "tuned", "-q", "q8_0", "-o", "m.gguf", "--json")
+    code, out, _ = backprop(work, "export", "tuned", "--no-proof", "-q", "q8_0", "-o", "m.gguf", "--json")
     made = json.loads(out)
     assert (code, made["schema_version"]) == (0, 1)
     assert made["export"]["path"] == str(work / "m.gguf")
@@ -62,7 +64,7 @@ def test_the_result_as_json_names_everything(work):
 
 def test_a_failed_registration_keeps_the_file_and_exits_with_2(work, monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
-    code, out, err = backprop(work, "export", "tuned", "-q", "q8_0", "-o", "m.gguf", "--ollama")
+    code, out, err = backprop(work, "export", "tuned", "--no-proof", "-q", "q8_0", "-o", "m.gguf", "--ollama")
     assert (code, out) == (2, f"{work / 'm.gguf'}\n")
     assert "[DEP_OLLAMA_REGISTRATION_FAILED]" in err
     assert f"backprop ollama register {work / 'm.gguf'} --name tuned" in err
@@ -102,7 +104,7 @@ def test_ctrl_c_cancels_and_leaves_nothing(work):
 
 
 def test_models_in_ollama_are_listed_registered_and_removed(work, monkeypatch):
-    backprop(work, "export", "tuned", "-q", "q8_0", "-o", "m.gguf")
+    backprop(work, "export", "tuned", "--no-proof", "-q", "q8_0", "-o", "m.gguf")
     with running_ollama() as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)
         code, out, _ = backprop(work, "ollama", "register", "m.gguf", "--name", "mine")

@@ -26,7 +26,7 @@ def source(tmp_path, monkeypatch) -> Path:
 
 
 def test_a_gguf_export_returns_path_size_and_time(source, tmp_path):
-    made = backpropagate.export_gguf(source, "q8_0")
+    made = backpropagate.export_gguf(source, "q8_0", proof=False)
     assert made.path == tmp_path / "output" / "exports" / "gguf" / "tuned-q8_0.gguf"
     assert made.size_bytes == made.path.stat().st_size
     assert made.seconds > 0
@@ -40,7 +40,7 @@ def test_folders_go_where_they_are_told(source, tmp_path):
 
 
 def test_an_export_is_listed_with_its_face(source):
-    backpropagate.export_gguf(source, "q8_0")
+    backpropagate.export_gguf(source, "q8_0", proof=False)
     ws = open_workspace()
     [state] = runs.list_runs(ws, kind="export")
     ws.close()
@@ -56,7 +56,7 @@ def test_a_failure_raises_its_code_and_leaves_nothing(source, tmp_path):
 def test_ollama_is_told_listed_and_cleared(source, monkeypatch):
     with running_ollama() as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)
-        made = backpropagate.export_gguf(source, "q8_0", ollama_name="mine")
+        made = backpropagate.export_gguf(source, "q8_0", proof=False, ollama_name="mine")
         backpropagate.register_with_ollama(made.path, "second")
         names = [model.name.split(":")[0] for model in backpropagate.list_ollama_models()]
         assert names == ["mine", "second"]
@@ -67,7 +67,7 @@ def test_ollama_is_told_listed_and_cleared(source, monkeypatch):
 def test_without_ollama_the_file_is_kept(source, monkeypatch, tmp_path):
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     with pytest.raises(BackpropagateError) as caught:
-        backpropagate.export_gguf(source, "q8_0", ollama_name="mine")
+        backpropagate.export_gguf(source, "q8_0", proof=False, ollama_name="mine")
     assert caught.value.code == "DEP_OLLAMA_REGISTRATION_FAILED"
     assert (tmp_path / "output" / "exports" / "gguf" / "tuned-q8_0.gguf").is_file()
 
@@ -81,7 +81,7 @@ def test_a_trainer_without_a_run_has_nothing_to_export(source):
 def test_an_export_loads_neither_torch_nor_transformers(source, tmp_path):
     code = (
         "import sys, backpropagate\n"
-        f"backpropagate.export_gguf({str(source)!r}, 'q4_k_m')\n"
+        f"backpropagate.export_gguf({str(source)!r}, 'q4_k_m', proof=False)\n"
         "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -58,7 +58,7 @@ class EngineSetup:
         total_s: seconds for everything together, beyond those that the size of the file gives.
     """
 
-    command: tuple[str, ...] = (sys.executable, "-m", _MODULE)
+    command: tuple[str, ...] = (sys.executable, "-P", "-m", _MODULE)
     load_s: float = 60
     answer_s: float = 60
     total_s: float = 600

@@ -25,7 +25,7 @@ from backprop_core.engine.proof.engine_process import (
 from backprop_core.engine.proof.structure import check_structure
 from backprop_core.engine.proof.subject import Subject
 from backprop_core.engine.proof.vocabulary import Vocabulary, compare_vocabulary
-from backprop_core.errors import DependencyError
+from backprop_core.errors import BackpropagateError, DependencyError
 
 NAMES: Final[tuple[CheckName, ...]] = get_args(CheckName)
 INSTALL: Final = "pip install 'backpropagate[export]'"
@@ -52,8 +52,6 @@ def prove(
         check_wish: called often; what it raises ends the proof, and nothing is written.
         setup: how the engine is run.
 
-    Raises:
-        InputError: the folder of the trained model cannot be read.
     """
     began = time.monotonic()
     structure = check_structure(subject)
@@ -103,10 +101,18 @@ class _Work:
 
 
 def _look_inside(work: _Work) -> None:
-    vocabulary = compare_vocabulary(work.subject)
+    try:
+        vocabulary = compare_vocabulary(work.subject)
+        _run_engine(work, vocabulary)
+    except BackpropagateError as error:
+        # What the file is compared with cannot be read here; that is no fault of the file.
+        work.skip_rest(error.message)
+
+
+def _run_engine(work: _Work, vocabulary: Vocabulary) -> None:
     if not is_installed():
         work.lacks_engine = True
-        _add_without_engine(work, vocabulary, f"Not proven: the engine is not installed. {INSTALL}")
+        _add_without_engine(work, vocabulary, f"The engine is not installed: {INSTALL}")
         return
     try:
         with Engine(
