@@ -24,7 +24,9 @@ from backprop_core.planning.records import Choices
 
 # Fields of the spec that do not decide over what is computed.
 _NAMES: Final = {"name", "output_dir", "checkpoint_every"}
-# An automatic checkpoint waits until the last one has cost no more than a twentieth of the time since.
+# An automatic checkpoint waits for so much work since the last one, and until that one has cost no
+# more than a twentieth of it.
+_WORK_S: Final = 30.0
 _WORK_PER_CHECKPOINT: Final = 20.0
 _EDGE_BYTES: Final = 1 << 16
 
@@ -165,7 +167,7 @@ class Keeper:
         if not self.is_scheduled(step) or step >= self._chosen.steps:
             return False
         passed = self._context.clock.monotonic() - self._last_end
-        return not self._is_sparing or passed >= _WORK_PER_CHECKPOINT * self._last_seconds
+        return not self._is_sparing or passed >= max(_WORK_S, _WORK_PER_CHECKPOINT * self._last_seconds)
 
     def save(self, step: int, trainer: Any, *, is_best: bool = False) -> None:
         """Write the checkpoint of a step, unless that step has one.

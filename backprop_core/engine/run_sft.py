@@ -82,7 +82,8 @@ def run_sft(context: RunContext, backend: Backend) -> Outcome:
 
 def _is_free(context: RunContext, field: str) -> bool:
     """Return whether nobody chose the value of a field."""
-    return context.folder.origins()[field].source in {"default", "derived"}
+    is_auto = getattr(context.spec, field) == "auto"
+    return is_auto or context.folder.origins()[field].source in {"default", "derived"}
 
 
 def build_trainer(

@@ -96,6 +96,8 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         compute_dtype: torch.dtype,
         callbacks: list[TrainerCallback],
     ) -> None:
+        # One card trains; with several the trainer would spread every batch over all of them.
+        arguments._n_gpu = 1
         super().__init__(
             model=model,
             args=arguments,

@@ -43,6 +43,11 @@ class JournalWriter:
         last = _last_event_line(path)
         self._seq = last["seq"] if last else 0
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether an event is on its way to the disk; a signal handler must not raise then."""
+        return self._lock.locked()
+
     def append(self, body: Body) -> Event:
         """Write `body` as the next event and return it; durable ones reach the disk first.
 

@@ -232,7 +232,7 @@ def test_an_error_of_a_library_becomes_a_code_in_the_journal(train, own_home, mo
     def broken(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(recipe, "save_adapter", broken)
+    monkeypatch.setattr(recipe, "save_result", broken)
     folder = train.new(steps=1)
     with pytest.raises(BackpropagateError):
         attempt(folder, own_home)
@@ -252,3 +252,16 @@ def test_bf16_learns_as_fp32_does(train, own_home, monkeypatch):
     exact = losses(train(steps=6))
     monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
     assert losses(train(steps=6)) == pytest.approx(exact, abs=0.02)
+
+
+def test_a_failure_in_this_process_is_logged_in_the_folder_of_the_run(train, own_home):
+    folder = train.new(dataset="/nowhere.jsonl")
+    with pytest.raises(BackpropagateError):
+        attempt(folder, own_home)
+    log = folder.log_path.read_text()
+    assert "attempt 1 failed" in log
+    assert "Traceback" in log
+
+
+def test_a_short_run_left_to_itself_writes_no_checkpoint(train):
+    assert "checkpoint.saved" not in types(train(steps=12, checkpoint_every="auto"))
