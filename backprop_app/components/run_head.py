@@ -1,0 +1,125 @@
+"""The head of a run's page: what it is, how it stands, and what can be asked of it."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from backprop_app.components.basics import page_head
+from backprop_app.components.dialogs import confirm
+from backprop_app.components.icons import icon
+from backprop_app.components.status import pill
+from backprop_app.states.run import RunState
+from backprop_app.states.train import TrainState
+
+_VIEW = RunState.view
+_MARKS = RunState.marks
+
+
+def run_head() -> rx.Component:
+    """Return the head of the page."""
+    title = rx.el.div(rx.el.h1(_VIEW.name), pill(_VIEW.status), class_name="row g3 wrap")
+    lead = rx.el.p(rx.el.span(_VIEW.about, class_name="ell"), _condition(), class_name="row g6 wrap")
+    return page_head(title, lead, rx.cond(_VIEW.is_ended, _after(), _during()))
+
+
+def _condition() -> rx.Component:
+    """Return what holds the run up, what it does, or when it ended."""
+    dot = rx.el.span("·", class_name="t3")
+    safe = rx.el.span(
+        dot, icon("moon", "s"), "Safe to close. The run is its own process.", class_name="row g6 t2 hide-s"
+    )
+    paused = rx.cond(
+        _MARKS.waits_by_itself,
+        rx.fragment("Paused, ", _VIEW.pause_reason, ". It goes on by itself."),
+        rx.fragment("Waits after step ", _VIEW.step, " and keeps its memory."),
+    )
+    return rx.cond(
+        _VIEW.is_ended,
+        rx.el.span(dot, _VIEW.ended, class_name="row g6 t2 hide-s"),
+        rx.cond(
+            _VIEW.is_paused,
+            rx.el.span(dot, paused, class_name="row g6 warn"),
+            rx.cond(
+                _VIEW.is_active & (_VIEW.phase != "") & ~_VIEW.has_steps,
+                rx.el.span(dot, _VIEW.phase, class_name="row g6 acc"),
+                safe,
+            ),
+        ),
+    )
+
+
+def _during() -> rx.Component:
+    asked = RunState.asked
+    is_going_on = _VIEW.is_paused | (asked == "pause")
+    words = rx.match(
+        asked,
+        ("pause", "Pausing"),
+        ("continue", "Going on"),
+        rx.cond(_VIEW.is_paused, "Go on", "Pause"),
+    )
+    pause = rx.el.button(
+        rx.cond(is_going_on, icon("play"), icon("pause")),
+        words,
+        type="button",
+        class_name="btn steady",
+        aria_busy=(asked == "pause") | (asked == "continue"),
+        aria_keyshortcuts="p",
+        title=rx.cond(is_going_on, "Go on (p)", "Pause after this step (p)"),
+        on_click=RunState.toggle_pause,
+        custom_attrs={"data-key": "pause"},
+    )
+    can_pause = _VIEW.is_active & ~(_VIEW.is_paused & _MARKS.waits_by_itself)
+    stop = rx.el.button(
+        icon("stop"),
+        rx.cond(asked == "stop", "Stopping", "Stop"),
+        type="button",
+        class_name="btn dng steady",
+        aria_busy=asked == "stop",
+        disabled=asked == "stop",
+        on_click=RunState.ask_stop,
+    )
+    return rx.fragment(rx.cond(can_pause, pause, rx.fragment()), stop)
+
+
+def _after() -> rx.Component:
+    """Return the buttons of a run that ended; a failure card has its own."""
+    resume = rx.cond(_VIEW.can_resume, resume_button("btn"), rx.fragment())
+    return rx.cond(RunState.failure.code != "", rx.fragment(), rx.fragment(resume, again_button()))
+
+
+def resume_button(css: str) -> rx.Component:
+    """Return the button that lets the run go on from its newest checkpoint."""
+    is_asked = RunState.asked == "resume"
+    return rx.el.button(
+        icon("play"),
+        rx.cond(is_asked, "Resuming", "Resume"),
+        type="button",
+        class_name=f"{css} steady",
+        aria_busy=is_asked,
+        disabled=is_asked,
+        on_click=RunState.request("resume"),
+    )
+
+
+def again_button() -> rx.Component:
+    """Return the button that opens Train with the settings of the run."""
+    return rx.el.button(
+        icon("again"),
+        "Use these settings again",
+        type="button",
+        class_name="btn",
+        on_click=TrainState.use_again(_VIEW.run_id),
+    )
+
+
+def stop_dialog() -> rx.Component:
+    """Return the question before the run is stopped."""
+    return confirm(
+        title=rx.Var.create("Stop ") + _VIEW.name + "?",
+        text="It finishes its step, saves the adapter and ends. What it learned so far is kept.",
+        keep="Keep running",
+        act="Stop the run",
+        is_open=RunState.asks_stop,
+        on_close=RunState.cancel_stop,
+        on_act=RunState.stop,
+    )
