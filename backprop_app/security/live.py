@@ -77,19 +77,23 @@ class LiveSocket:
     async def send(self, message: Message) -> None:
         """Hand a message to the client; after the end it is dropped."""
         if self._ended.done():
+            # Gives the reader of the app its turn to find out.
+            await asyncio.sleep(0)
             return
         self._is_open = self._is_open or message["type"] == "websocket.accept"
-        stalled = asyncio.get_running_loop().call_later(_STALLED_S, self.end, TOO_SLOW)
         try:
-            await self._send(message)
-        finally:
-            stalled.cancel()
+            async with asyncio.timeout(_STALLED_S):
+                await self._send(message)
+        except TimeoutError:
+            self.end(TOO_SLOW)
 
     async def finish(self) -> None:
         """Tell the client why its connection ended, once and only when the server ended it."""
         if self._ended.done() and self._is_open:
             self._is_open = False
-            # The client may be gone already, or never read this.
+            if self._ended.result() == TOO_SLOW:
+                return
+            # The client may be gone already.
             with contextlib.suppress(RuntimeError, OSError, TimeoutError):
                 message = {"type": "websocket.close", "code": self._ended.result()}
                 await asyncio.wait_for(self._send(message), _CLOSE_S)

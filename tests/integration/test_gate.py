@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import threading
 
 import pytest
 import websockets
@@ -287,4 +289,76 @@ def test_a_defect_in_the_rules_serves_nothing(inner, monkeypatch):
     monkeypatch.setattr("backprop_app.security.rules.check_host", broken)
     with running(Gate(inner.app())) as port:
         assert status_of(exchange(port, request(host="localhost"))) == 500
+    assert inner.reached == []
+
+
+def upgrade(port: int) -> bytes:
+    return request(
+        path="/_event",
+        host=f"127.0.0.1:{port}",
+        origin=f"http://127.0.0.1:{port}",
+        upgrade="websocket",
+        sec_websocket_version="13",
+        sec_websocket_key="AAAAAAAAAAAAAAAAAAAAAA==",
+    ).replace(b"connection: close", b"connection: Upgrade")
+
+
+def test_a_client_that_never_reads_is_let_go_and_its_queue_is_bounded(monkeypatch):
+    monkeypatch.setattr("backprop_app.security.live._STALLED_S", 0.3)
+    sent, ended = [0], threading.Event()
+    codes: list[int] = []
+
+    async def flood(scope, receive, send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        gone = asyncio.create_task(receive())
+        while not gone.done():
+            await send({"type": "websocket.send", "bytes": os.urandom(100_000)})
+            sent[0] += 1
+        codes.append(gone.result()["code"])
+        ended.set()
+
+    with running(Gate(flood, Policy())) as port, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(upgrade(port))
+        assert ended.wait(10)
+    assert codes == [4408]
+    assert sent[0] < 200
+
+
+def test_a_client_that_floods_is_let_go(monkeypatch):
+    monkeypatch.setattr("backprop_app.security.live._BURST", 50)
+    received = [0]
+
+    async def count(scope, receive, send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            received[0] += 1
+
+    async def flood(port: int) -> int | None:
+        url, origin = f"ws://127.0.0.1:{port}/_event", f"http://127.0.0.1:{port}"
+        async with websockets.connect(url, origin=origin, proxy=None) as connection:
+            with contextlib.suppress(websockets.ConnectionClosed):
+                for _ in range(1000):
+                    await connection.send("x")
+            await connection.wait_closed()
+            return connection.close_code
+
+    with running(Gate(count, Policy())) as port:
+        assert asyncio.run(flood(port)) == 4429
+    assert 50 <= received[0] < 200
+
+
+def test_an_upload_that_falls_silent_is_dropped(monkeypatch, inner):
+    monkeypatch.setattr("backprop_app.security.gate._SILENT_S", 0.2)
+    raw = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nabc"
+    with running(Gate(inner.app(), Policy())) as port:
+        assert status_of(exchange(port, raw)) == 408
+
+
+def test_an_absolute_address_does_not_replace_the_host_header(port, inner):
+    raw = request(path="http://localhost/", host="evil.example")
+    assert status_of(exchange(port, raw)) in {400, 421}
     assert inner.reached == []
