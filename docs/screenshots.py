@@ -5,10 +5,12 @@ Works in a temporary home; the pictures land in `docs/images`. A few minutes on 
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -88,6 +90,11 @@ def story(browser: Browser, server: UiServer) -> None:
         other = open_page(browser, run, **options)
         other.wait_for_selector(reached)
         take(other, f"run-live-{name}")
+    copy = server.home / "ui-outputs" / "datasets" / SUPPORT.name
+    shutil.copyfile(SUPPORT, copy)
+    data = open_page(browser, f"{server.url}/dataset?file={quote(str(copy), safe='')}")
+    expect(data.get_by_text("Ready to train")).to_be_visible()
+    take(data, "dataset")
     listing = open_page(browser, f"{server.url}/runs")
     expect(listing.locator("tbody tr")).to_have_count(2)
     take(listing, "runs")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import keep_picture
+from tests.support.reflex_socket import ReflexSocket
 from tests.support.ui_server import ROOT, UiServer
 
 EXAMPLES = ROOT / "examples"
@@ -229,6 +232,50 @@ def test_a_file_outside_is_refused_on_the_page(shared_app: UiServer, watch, path
     expect(page.get_by_text("is not in a folder that the app may read").first).to_be_visible()
     expect(page.get_by_role("button", name="Train with this")).to_be_disabled()
     expect(page.locator(".turns")).to_have_count(0)
+
+
+OUTSIDE = (
+    "/etc/passwd",
+    "/proc/self/environ",
+    "../../x.jsonl",
+    "http://169.254.169.254/",
+    "file:///etc/passwd",
+)
+
+
+def test_handlers_called_directly_read_and_write_nothing_outside(app: UiServer) -> None:
+    home = app.home / "ui-outputs"
+
+    async def attack() -> list[str]:
+        socket = await ReflexSocket.open(app.port)
+        for path in OUTSIDE:
+            await socket.call(f"{WORK}.load", {}, wait_s=1.0, address=address(path))
+            await socket.call(f"{WORK}.make", {"values": {"rows": "3"}}, wait_s=1.0)
+            await socket.call(f"{DATA}.train_on_this", {}, wait_s=1.0)
+        await socket.call(f"{WORK}.load", {}, wait_s=2.0, address=address(EXAMPLES / "quickstart.jsonl"))
+        for path in OUTSIDE:
+            await socket.call(f"{WORK}.choose_heldout", {"path": path}, wait_s=1.0)
+            await socket.call(f"{WORK}.choose_model", {"key": path}, wait_s=1.0)
+        for number in (-(10**9), 10**9):
+            await socket.call(f"{DATA}.choose_row", {"index": number})
+            await socket.call(f"{DATA}.go_to_page", {"page": number}, wait_s=1.0)
+        await socket.call(f"{WORK}.choose_operation", {"key": "../../x"})
+        await socket.call(
+            f"{WORK}.paste", {"values": {"name": "../../x", "rows": '{"text": "one"}'}}, wait_s=1.0
+        )
+        await socket.close()
+        return [json.dumps(update) for update in socket.updates]
+
+    # The browser of the other tests keeps a loop of its own in this thread.
+    with ThreadPoolExecutor(1) as apart:
+        heard = "".join(apart.submit(lambda: asyncio.run(attack())).result())
+    assert heard.count("is not in a folder that the app may read") >= len(OUTSIDE)
+    assert "root:" not in heard
+    assert "BACKPROPAGATE_HOME" not in heard
+    [pasted] = (home / "datasets").iterdir()
+    assert pasted.name.startswith("x-")
+    assert not list(app.home.parent.glob("x-*"))
+    assert app.answers()
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 800), (820, 1180), (390, 844)])

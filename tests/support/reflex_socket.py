@@ -28,9 +28,11 @@ class ReflexSocket:
         await socket.read(0.5)
         return socket
 
-    async def call(self, handler: str, payload: dict[str, Any], *, wait_s: float = 0.15) -> None:
-        """Call a handler by its full name, whatever the payload is."""
-        router = {"pathname": "/", "asPath": "/", "query": {}}
+    async def call(
+        self, handler: str, payload: dict[str, Any], *, wait_s: float = 0.15, address: str = "/"
+    ) -> None:
+        """Call a handler by its full name, whatever the payload is, as if the page stood at `address`."""
+        router = {"pathname": address.partition("?")[0], "asPath": address, "query": {}}
         event = {"name": handler, "payload": payload, "router_data": router}
         await self._connection.send("42/_event," + json.dumps(["event", event]))
         await self.read(wait_s)
