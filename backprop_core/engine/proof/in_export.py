@@ -12,7 +12,7 @@ from backprop_core.errors import RunError
 
 
 def prove_export(context: RunContext, output: Path, model: Path, adapter: Path | None) -> None:
-    """Prove what a job has made; a proof that an earlier attempt has finished is not repeated.
+    """Prove what a job has made; what an earlier attempt has proven is not proven again.
 
     Raises:
         RunError: RUNTIME_EXPORT_PROOF_FAILED, the file does not answer as the trained model did; it is kept.
@@ -20,7 +20,8 @@ def prove_export(context: RunContext, output: Path, model: Path, adapter: Path |
     """
     subject = subject_of(output, model, adapter)
     proof = read_proof(output)
-    if proof is None or proof.sha256 != subject.file_digests.get(subject.file.name):
+    is_settled = proof is not None and proof.verdict != "not_proven"
+    if proof is None or not is_settled or proof.sha256 != subject.file_digests.get(subject.file.name):
         reporter, done = context.phase("proving", output.name), 0
 
         def on_check(check: ProofCheck) -> None:
