@@ -22,6 +22,16 @@ from backprop_core.shipping import register_export
 # Metadata and tensor list of the tutorial model's files end before.
 HEAD_BYTES = 4 << 20
 
+# Logs more than a pipe holds, tells its address, takes every connection and answers none.
+SILENT_ENGINE = """
+import json, pathlib, socket, sys
+order = json.loads(sys.stdin.readline())
+print("log " * 500_000, flush=True)
+server = socket.create_server(("127.0.0.1", 0))
+pathlib.Path(order["address_file"]).write_text("http://127.0.0.1:%d" % server.getsockname()[1])
+sys.stdin.read()
+"""
+
 
 class Ended(Exception):
     """The user does not want the rest of a proof."""
@@ -173,6 +183,15 @@ def test_an_engine_that_hangs_is_ended_in_time(small):
     assert time.monotonic() - began < 20
     assert (proof.verdict, proof.code) == ("not_proven", "RUNTIME_EXPORT_PROOF_FAILED")
     assert "The engine did not load the file within" in proof.cause
+
+
+def test_an_engine_that_gives_no_answer_is_ended_in_time(small):
+    silent = EngineSetup((sys.executable, "-c", SILENT_ENGINE), answer_s=0.5)
+    began = time.monotonic()
+    proof = prove(small, setup=silent)
+    assert time.monotonic() - began < 30
+    assert proof.code == "RUNTIME_EXPORT_PROOF_FAILED"
+    assert "The engine gave no answer within" in proof.checks[1].cause
 
 
 def test_an_engine_that_aborts_gives_its_signal(small):
