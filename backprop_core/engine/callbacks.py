@@ -103,7 +103,9 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._watch_finite(step, facts)
         is_best = self._evaluate(step)
         self._sample(step)
-        if facts.is_finite and (self._keeper.is_due(step) or (is_best and step < self._total_steps)):
+        if step == self._total_steps:
+            return
+        if is_best or (facts.is_finite and self._keeper.is_due(step)):
             self._keeper.save(step, self.trainer, is_best=is_best)
         self._obey(step, control)
 
@@ -166,8 +168,11 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
             self._tally.best_loss, self._tally.best_step, self._tally.not_better = loss, step, 0
         else:
             self._tally.not_better += 1
-            if self._patience is not None and self._tally.not_better >= self._patience:
+            if self._tally.not_better == self._patience and step < self._total_steps:
                 self._tally.ending = "early"
+                self._context.notice(
+                    f"The held-out loss found no new lowest in {self._patience} measures; the run ends early."
+                )
         self._context.journal.append(
             Evaluated(step=step, loss=loss if math.isfinite(loss) else None, rows=len(self._held_out))
         )
@@ -187,19 +192,15 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         watch = self._context.control
         if watch.request() == "pause":
             self._pause(step, "the user paused the run", "", lambda: watch.request() != "pause")
-        if (
-            self._context.spec.pause_on_overheat
-            and self._judged_heat().must_pause
-            and step < self._total_steps
-        ):
+        if self._context.spec.pause_on_overheat and self._judged_heat().must_pause:
             self._cool_down(step)
         if watch.is_interrupted:
             self._tally.ending = "interrupted"
         elif watch.request() == "stop":
             self._tally.ending = "stopped"
-        if self._tally.ending is not None and step < self._total_steps:
+        if self._tally.ending in ("interrupted", "stopped"):
             self._keeper.save(step, self.trainer)
-            control.should_training_stop = True
+        control.should_training_stop = control.should_training_stop or self._tally.ending is not None
 
     def _pause(self, step: int, reason: str, code: str, may_go_on: Callable[[], bool]) -> None:
         """Hold the step until it may go on, or the run shall end."""

@@ -198,21 +198,18 @@ class Keeper:
             )
         )
 
-    def load_best(self, trainer: Any) -> bool:
-        """Put the weights of the best step into the model; return whether that changed them.
-
-        A checkpoint that was damaged since leaves the weights as they are.
-        """
+    def load_best(self, trainer: Any) -> None:
+        """Put the weights of the best step into the model; a checkpoint that was damaged since does not."""
         best = self._tally.best_step
         if not best or best == self._context.position.step:
-            return False
+            return
         try:
             self._store.verify(best)
         except StateError as error:
             self._context.notice(f"{error.message} The newest weights are kept.", is_warning=True)
-            return False
+            return
         training_state.load_weights(trainer.model, self._store.path(best))
-        return True
+        self._context.notice(f"The result is that of step {best}, where the held-out loss was lowest.")
 
     def _write(self, folder: Path, step: int, trainer: Any) -> None:
         training_state.save_weights(trainer.model, folder)
