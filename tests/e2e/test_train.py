@@ -24,7 +24,7 @@ def start_run(page: Page, steps: int) -> str:
     expect(page.get_by_role("heading", level=1)).to_have_text("Train your first model")
     page.get_by_role("button", name="All settings").click()
     page.get_by_label("Train for").fill(str(steps))
-    expect(page.locator(".cli code")).to_contain_text(f"--steps {steps}")
+    expect(page.locator(".cli code")).to_contain_text(re.compile(rf"--steps {steps}\b"))
     page.locator("body").press("Control+Enter")
     page.wait_for_url("**/runs/*")
     return page.url.rpartition("/")[2]
