@@ -159,7 +159,7 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
     ),
     "RUNTIME_TRAINING_ABORTED": ErrorKind(
         "The training process ended without a word: killed, or the machine went down.",
-        "Start the run again; the journal shows the last finished step.",
+        "Go on from the newest checkpoint: `backprop resume RUN_ID`.",
         _RUN,
         retryable=True,
     ),
