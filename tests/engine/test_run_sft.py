@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl.trainer import base_trainer
 
 from backprop_core.engine import devices
 from backprop_core.engine import run_sft as recipe
@@ -265,3 +266,11 @@ def test_a_failure_in_this_process_is_logged_in_the_folder_of_the_run(train, own
 
 def test_a_short_run_left_to_itself_writes_no_checkpoint(train):
     assert "checkpoint.saved" not in types(train(steps=12, checkpoint_every="auto"))
+
+
+def test_the_trainer_reports_to_nobody_that_it_runs(train, monkeypatch):
+    sent = []
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(base_trainer, "send_telemetry", lambda **what: sent.append(what))
+    train(steps=1)
+    assert sent == []
