@@ -9,13 +9,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any, Final
 
 from backprop_core.datasets.rows import Conversation
 from backprop_core.datasets.texts import digest, shingles, whole_text, words_of
 from backprop_core.errors import DependencyError
 
-NEAR_ROWS: Final = 100_000
+# Rows that are all alike make every one a candidate of every other; both limits keep that bounded.
+NEAR_ROWS: Final = 20_000
+_CANDIDATES: Final = 64
 _PERMUTATIONS: Final = 128
 _BANDS: Final = 32
 _SEED: Final = 20
@@ -95,7 +98,7 @@ class NearIndex:
         return list(self._sketch.from_token_sets(pieces, num_perm=_PERMUTATIONS, seed=_SEED))
 
     def _nearest(self, sketch: Any) -> int | None:
-        for key in self._index.query(sketch):
+        for key in islice(self._index.query(sketch), _CANDIDATES):
             if sketch.jaccard(self._kept[key]) >= self._threshold:
                 return int(key)
         return None
