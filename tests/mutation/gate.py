@@ -1,0 +1,320 @@
+"""Takes each protection of the gate out, one at a time, and shows that a test goes red.
+
+`python -m tests.mutation.gate` works through all of them on a copy of the source; `--quick` through those
+without which the app would be open. A mutation that no test catches is a hole in the tests: exit 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_COPIED = ("backprop_core", "backprop_app", "backpropagate", "tests", "assets", "examples", "pyproject.toml")
+_GATE = "backprop_app/security/gate.py"
+_RULES = "backprop_app/security/rules.py"
+_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One protection taken out.
+
+    Attributes:
+        name: of the protection.
+        path: file that has it.
+        before, after: text in that file; `before` stands there exactly once.
+        tests: what must go red, as arguments of pytest.
+        is_quick: whether it belongs to the short list.
+    """
+
+    name: str
+    path: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+    is_quick: bool = False
+
+
+_TEST_GATE, _TEST_LOGIN = "tests/integration/test_gate.py", "tests/integration/test_login.py"
+
+MUTATIONS = (
+    Mutation(
+        "Origin check",
+        _GATE,
+        "    refusal = rules.check_origin(headers, host, scheme, required=is_socket)\n",
+        "    refusal = None\n",
+        (_TEST_GATE, "-k", "origin"),
+        is_quick=True,
+    ),
+    Mutation(
+        "Host check",
+        _RULES,
+        "if host is None or not (is_loopback(host.name) or host.name in policy.allowed_hosts):",
+        "if host is None:",
+        (_TEST_GATE, "-k", "host"),
+        is_quick=True,
+    ),
+    Mutation(
+        "session check of websockets",
+        _GATE,
+        '    if is_http and paths.is_public(scope["method"], scope["path"]):',
+        '    if not is_http or paths.is_public(scope["method"], scope["path"]):',
+        (_TEST_LOGIN, "-k", "refused_before_it_opens"),
+        is_quick=True,
+    ),
+    Mutation(
+        "content policy",
+        "backprop_app/security/csp.py",
+        "f\"default-src 'none'; script-src {scripts}; ",
+        "f\"default-src *; script-src {scripts} 'unsafe-eval' 'unsafe-inline'; ",
+        ("tests/unit/app/test_csp.py",),
+        is_quick=True,
+    ),
+    Mutation(
+        "redactor",
+        "backprop_core/redact.py",
+        "    text = _WHOLE.sub(_MASK, text)\n",
+        "    return text\n",
+        ("tests/unit/test_redact.py",),
+        is_quick=True,
+    ),
+    Mutation(
+        "limiter",
+        "backprop_core/auth/limiter.py",
+        "            if wait > 0:\n",
+        "            if wait < 0:\n",
+        ("tests/unit/auth/test_limiter.py",),
+        is_quick=True,
+    ),
+    Mutation(
+        "session check of requests",
+        _GATE,
+        "    session = guard.access.session(headers, is_tls=is_tls)\n",
+        "    session = Session('', 'x', 0, 0, 0)\n",
+        (_TEST_LOGIN,),
+    ),
+    Mutation(
+        "public paths compared as a whole",
+        "backprop_app/security/paths.py",
+        "    return (method, path) in PUBLIC\n",
+        "    return any(method == known and path.startswith(prefix) for known, prefix in PUBLIC)\n",
+        (_TEST_LOGIN,),
+    ),
+    Mutation(
+        "normal form of addresses",
+        "backprop_app/security/paths.py",
+        "    normal = posixpath.normpath(path)\n",
+        "    return True\n    normal = path\n",
+        ("tests/unit/app/test_paths.py",),
+    ),
+    Mutation(
+        "site of changing requests",
+        _RULES,
+        "    return None if all(site in _SAME_SITE for site in sites) else WRONG_ORIGIN\n",
+        "    return None\n",
+        (_TEST_GATE,),
+    ),
+    Mutation(
+        "bytes of a body counted",
+        _GATE,
+        '        self._left -= len(message.get("body", b""))\n',
+        "",
+        (_TEST_GATE,),
+    ),
+    Mutation(
+        "websockets of a session counted",
+        "backprop_app/security/live.py",
+        "        return owner is None or len(owner.sockets) < self._session_limit\n",
+        "        return True\n",
+        (_TEST_LOGIN, "-k", "so_many"),
+    ),
+    Mutation(
+        "a tab's state bound to its session",
+        _GATE,
+        "            if not guard.live.is_client_of(client, grant.session):\n",
+        "            if False:\n",
+        (_TEST_LOGIN, "-k", "state_of_a_tab"),
+    ),
+    Mutation(
+        "open websockets end with their session",
+        "backprop_app/security/live.py",
+        "            for sid_hash in ended:\n",
+        "            for sid_hash in ():\n",
+        (_TEST_LOGIN, "-k", "websocket"),
+    ),
+    Mutation(
+        "a logout ends the session on the server",
+        "backprop_app/security/access.py",
+        "        await asyncio.to_thread(self._store.end_session, session.sid_hash)\n",
+        "",
+        (_TEST_LOGIN, "-k", "logout"),
+    ),
+    Mutation(
+        "a new password raises the epoch",
+        "backprop_core/auth/store.py",
+        ' + 1\n            connection.execute("UPDATE meta',
+        ' + (0 if known else 1)\n            connection.execute("UPDATE meta',
+        ("tests/unit/auth/test_store.py",),
+    ),
+    Mutation(
+        "tokens for the API alone",
+        "backprop_app/security/paths.py",
+        "    return path.startswith(_SCRIPTS)\n",
+        "    return True\n",
+        (_TEST_LOGIN, "-k", "token"),
+    ),
+    Mutation(
+        "header fields of a ticket",
+        "backprop_app/security/tickets.py",
+        "            if jwt.get_unverified_header(text) != _HEADER:\n",
+        "            if False:\n",
+        ("tests/unit/app/test_tickets.py",),
+    ),
+    Mutation(
+        "life of a ticket",
+        "backprop_app/security/tickets.py",
+        "    if not 0 < expires_at - issued_at <= LIFE_S:\n",
+        "    if False:\n",
+        ("tests/unit/app/test_tickets.py",),
+    ),
+    Mutation(
+        "the token in the login form",
+        "backprop_app/security/login.py",
+        '        if not _is_our_form(headers, _first(fields, "token"), caller):\n',
+        "        if False:\n",
+        (_TEST_LOGIN, "-k", "form"),
+    ),
+    Mutation(
+        "where a login leads to",
+        "backprop_app/security/paths.py",
+        "    if len(wanted) > _MAX_NEXT or not _PAGE.match(wanted) or _NOT_AFTER_LOGIN.match(wanted):\n",
+        "    if False:\n",
+        (_TEST_LOGIN, "-k", "lands"),
+    ),
+    Mutation(
+        "the cookie kept from scripts and other sites",
+        "backprop_app/security/cookies.py",
+        '"; HttpOnly; SameSite=Strict"',
+        '""',
+        (_TEST_LOGIN, "-k", "cookie"),
+    ),
+    Mutation(
+        "cookies kept from the app behind the gate",
+        _GATE,
+        'frozenset({b"cookie", b"authorization", b"proxy-authorization", USER_HEADER})',
+        "frozenset()",
+        (_TEST_LOGIN, "-k", "secret"),
+    ),
+    Mutation(
+        "a hash for every try",
+        "backprop_app/security/access.py",
+        '    is_right = verify_password(password if is_possible else "", account.hash)\n',
+        "    is_right = user == account.user and verify_password(password, account.hash)\n",
+        (_TEST_LOGIN, "-k", "wrong_name"),
+    ),
+    Mutation(
+        "credential files for the user alone",
+        "backprop_core/auth/secret_files.py",
+        "    if facts.st_mode & 0o077:\n",
+        "    if False:\n",
+        ("tests/unit/auth",),
+    ),
+    Mutation(
+        "no exposure without a login",
+        "backprop_app/security/modes.py",
+        "    if what and not has_credential:\n",
+        "    if False:\n",
+        ("tests/unit/app/test_modes.py",),
+    ),
+    Mutation(
+        "arguments of handlers",
+        "backprop_app/arguments.py",
+        '            raise ValueError(f"the argument {name} is missing")\n',
+        "            pass\n",
+        ("tests/unit/app/test_arguments.py",),
+    ),
+    Mutation(
+        "the gate fails closed without a policy",
+        "backprop_app/security/guard.py",
+        "    return Guard(Policy(require_session=True), open_access(login, settings.home))\n",
+        "    return Guard(Policy(), None)\n",
+        (_TEST_LOGIN, "-k", "nobody_prepared"),
+    ),
+)
+
+
+@contextmanager
+def copied_source() -> Iterator[Path]:
+    """Yield a copy of everything that the tests need."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        for name in _COPIED:
+            source, target = ROOT / name, Path(folder) / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "data"))
+            else:
+                shutil.copy2(source, target)
+        yield Path(folder)
+
+
+def is_caught(mutation: Mutation, copy: Path) -> bool:
+    """Take the protection out of the copy, run its tests, put it back; tell whether one went red."""
+    path = copy / mutation.path
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutation.before) != 1:
+        raise ValueError(f"{mutation.name}: its text does not stand once in {mutation.path}")
+    if not _are_green(mutation.tests, copy):
+        raise RuntimeError(f"{mutation.name}: its tests are red with the protection in place")
+    path.write_text(text.replace(mutation.before, mutation.after), encoding="utf-8")
+    try:
+        return not _are_green(mutation.tests, copy)
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def _are_green(tests: tuple[str, ...], copy: Path) -> bool:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", *tests],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    # 1 is a failed test; anything else is a run that told nothing.
+    if done.returncode not in {0, 1}:
+        raise RuntimeError(f"pytest {tests} ended with {done.returncode}\n{done.stdout[-2000:]}")
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Work through the mutations and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="only the short list")
+    chosen = [mutation for mutation in MUTATIONS if mutation.is_quick or not parser.parse_args().quick]
+    survived = 0
+    with copied_source() as copy:
+        for mutation in chosen:
+            start = time.perf_counter()
+            caught = is_caught(mutation, copy)
+            survived += not caught
+            print(
+                f"{'caught  ' if caught else 'SURVIVED'}  {time.perf_counter() - start:5.1f} s  {mutation.name}",
+                flush=True,
+            )
+    print(f"{len(chosen) - survived} of {len(chosen)} caught")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
