@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from backprop_core.config.specs import TrainSpec
-from backprop_core.engine import callbacks
+from backprop_core.engine import callbacks, devices
 from backprop_core.engine.keeping import config_sha256
 from backprop_core.errors import BackpropagateError
 from backprop_core.events.types import CheckpointSaved, RunInterrupted, RunResumed
-from tests.support.attempts import FACTS, attempt, bodies, losses, metrics, types, write_rows
+from tests.support.attempts import FACTS, attempt, bodies, losses, metrics, new_run, types, write_rows
 
 STEPS = 8
 
@@ -53,17 +53,32 @@ def last_attempt(folder):
     return {step.step: step for step in metrics(folder)}
 
 
+EXACT = {
+    "lora_dropout": 0.1,
+    "batch_size": 2,
+    "gradient_accumulation": 2,
+    "checkpoint_every": 1,
+    "warmup_ratio": 0.3,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny_model):
+    """A run that nothing disturbs."""
+    place = tmp_path_factory.mktemp("whole")
+    rows = write_rows(place / "facts.jsonl")
+    spec = {"lora_r": 4, "learning_rate": 1e-2, "max_seq_length": 128}
+    folder = new_run(place, model=str(tiny_model), dataset=str(rows), steps=STEPS, **spec, **EXACT)
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "cpu_has_bf16", lambda: False)
+        attempt(folder, place / "home")
+    return folder
+
+
 @pytest.mark.parametrize("after", range(1, STEPS))
-def test_a_run_broken_off_anywhere_ends_bit_for_bit_as_if_it_was_not(train, interrupted, own_home, after):
-    spec = {
-        "lora_dropout": 0.1,
-        "batch_size": 2,
-        "gradient_accumulation": 2,
-        "checkpoint_every": 1,
-        "warmup_ratio": 0.3,
-    }
-    whole = train(steps=STEPS, **spec)
-    broken = interrupted(after, **spec)
+def test_a_run_broken_off_anywhere_ends_bit_for_bit_as_if_it_was_not(whole, interrupted, own_home, after):
+    broken = interrupted(after, **EXACT)
     attempt(broken, own_home)
     assert [body.step for body in bodies(broken) if isinstance(body, RunResumed)] == [after]
     once, twice = last_attempt(whole), last_attempt(broken)
