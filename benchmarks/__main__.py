@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import data, journal, page, start_up
+from benchmarks import data, gate, journal, page, start_up
 from benchmarks.report import machine, show
 
 
@@ -13,6 +13,7 @@ def main() -> None:
     show("Journal", journal.measure())
     show("Page", page.measure())
     show("Data", data.measure())
+    show("Gate and login", gate.measure())
 
 
 if __name__ == "__main__":
