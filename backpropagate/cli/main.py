@@ -44,7 +44,21 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True)(_root)
-    for group in (train, export, proof, runs, steering, estimate, data, models, ollama, ui, auth, system, config):
+    for group in (
+        train,
+        export,
+        proof,
+        runs,
+        steering,
+        estimate,
+        data,
+        models,
+        ollama,
+        ui,
+        auth,
+        system,
+        config,
+    ):
         group.add_to(app)
     return app
 
