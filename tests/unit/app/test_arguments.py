@@ -39,7 +39,9 @@ def test_the_fields_of_a_submitted_form_arrive_as_names_and_values():
     assert check_arguments(State.form, sent) == {"values": {"model": "smollm2-135m"}}
 
 
-@pytest.mark.parametrize("entries", [None, 3, "ab", [3], [["a"]], [[["a"], "b"]], [["a", {}]], [["a", "b", "c"]]])
+@pytest.mark.parametrize(
+    "entries", [None, 3, "ab", [3], [["a"]], [[["a"], "b"]], [["a", {}]], [["a", "b", "c"]]]
+)
 def test_what_only_looks_like_a_form_is_refused(entries):
     with pytest.raises(ValueError):
         check_arguments(State.form, {"values": {"__reflex_form_data__": entries}})
