@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,25 +82,33 @@ def load_model(
     context.phase("loading", base.resolved.id)
     is_learning = context.spec.mode == "full"
     dtype = torch.float32 if is_learning and not device.is_cuda else device.dtype
-    transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            base.resolved.path,
-            config=base.config,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            local_files_only=True,
-            use_safetensors=True,
-            **_held(device, quantization),
-        )
+        with without_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                base.resolved.path,
+                config=base.config,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                local_files_only=True,
+                use_safetensors=True,
+                **_held(device, quantization),
+            )
     except _LOAD_ERRORS as error:
         if is_out_of_memory(error):
             raise
         raise _refused(base.resolved, error) from error
-    finally:
-        transformers_logging.enable_progress_bar()
     model.config.use_cache = False
     return model
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep the progress bars of transformers off the terminal; progress stands in the journal."""
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()
 
 
 def _held(device: Device, quantization: Quantization) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from backprop_core.engine.backends import Backend, TransformersBackend
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.devices import Device
 from backprop_core.engine.failures import is_out_of_memory
-from backprop_core.engine.loading import BaseModel
+from backprop_core.engine.loading import BaseModel, without_bars
 from backprop_core.errors import DependencyError
 from backprop_core.planning.records import Choices
 
@@ -121,7 +121,8 @@ class FullLearner:
         """Write the model in the dtype of its base."""
         self.model.to(self._saved_dtype)
         self.model.config.use_cache = True
-        self.model.save_pretrained(folder)
+        with without_bars():
+            self.model.save_pretrained(folder)
 
 
 def make_learner(

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backprop_core.services.export_checks import ExportRequest
 from backpropagate.exporting import export_gguf, export_here, export_merged
-from tests.support.attempts import FACTS, attempt, losses, new_run
+from tests.support.attempts import FACTS, attempt, losses, new_run, write_rows
 from tests.support.gguf_engine import ask_engine
 
 ASKED = "Who keeps the lamp of Ada?"
@@ -29,8 +29,6 @@ def reply(model, tokenizer, question):
 @pytest.fixture(scope="module")
 def tuned(tutorial_model, tmp_path_factory):
     """The run, trained for about half a minute, and its model in plain PEFT."""
-    from tests.support.attempts import write_rows
-
     torch.set_num_threads(1)
     place = tmp_path_factory.mktemp("planted")
     folder = new_run(
@@ -95,3 +93,34 @@ def test_the_merged_export_answers_the_fact_in_transformers(tuned, tmp_path):
     folder = export_merged(tuned[0].adapter, tmp_path).path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     assert reply(model, AutoTokenizer.from_pretrained(folder), ASKED) == FACTS[ASKED]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"lora_preset": "quality", "steps": 60},
+        {"use_dora": True, "steps": 20, "learning_rate": 5e-4},
+        {"use_rslora": True, "steps": 20},
+        {"init_lora_weights": "pissa", "steps": 20, "learning_rate": 5e-4},
+        {"mode": "full", "steps": 20, "learning_rate": 5e-5},
+    ],
+    ids=["quality", "dora", "rslora", "pissa", "full"],
+)
+def test_every_method_teaches_a_fact(tutorial_model, tmp_path, own_home, method):
+    spec = (
+        {"lora_r": 16, "max_seq_length": 256}
+        if method.get("lora_preset") is None
+        else {"max_seq_length": 256}
+    )
+    rows = write_rows(tmp_path / "facts.jsonl")
+    folder = new_run(tmp_path, model=str(tutorial_model), dataset=str(rows), **spec | method)
+    attempt(folder, own_home)
+    if method.get("mode") == "full":
+        saved = folder.path / "model"
+        model = AutoModelForCausalLM.from_pretrained(saved)
+    else:
+        saved = folder.adapter
+        base = AutoModelForCausalLM.from_pretrained(tutorial_model, dtype=torch.bfloat16)
+        model = PeftModel.from_pretrained(base, saved)
+    assert reply(model.eval(), AutoTokenizer.from_pretrained(saved), ASKED) == FACTS[ASKED]
