@@ -39,7 +39,9 @@ def test_cross_origin_grants_of_inner_layers_are_removed() -> None:
 
 def test_only_finished_assets_may_be_cached() -> None:
     def cache(path: str, status: int) -> bytes:
-        return dict(csp.secured([(b"cache-control", b"public")], path, "localhost", (), status))[b"cache-control"]
+        return dict(csp.secured([(b"cache-control", b"public")], path, "localhost", (), status))[
+            b"cache-control"
+        ]
 
     assert cache("/assets/app-1a2b.js", 200) == b"public, max-age=31536000, immutable"
     assert cache("/assets/missing.js", 404) == b"no-store"
