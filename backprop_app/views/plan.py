@@ -228,6 +228,8 @@ def _disk(plan: Plan) -> str:
     if plan.disk_bytes is None:
         return ""
     text = f"{units.file_size(plan.disk_bytes)} of disk"
+    if plan.download_bytes:
+        text = f"{units.file_size(plan.download_bytes)} to fetch once, {text}"
     return text if plan.disk_free_bytes is None else f"{text}, {units.file_size(plan.disk_free_bytes)} free"
 
 
