@@ -61,6 +61,7 @@ def measure() -> list[Figure]:
             Figure("one login hash", hashed * 1000, "ms", 300.0),
             Figure("one login hash, at least", hashed * 1000, "ms", 150.0, is_at_least=True),
             *_two_hashes(),
+            asyncio.run(_unknown_by_wrong(access)),
             Figure("self-probe of the finished app", asyncio.run(_self_probe(access)), "s", 1.0),
         ]
         figures += _streaming_page(Path(folder) / "app")
@@ -113,6 +114,18 @@ async def _request_s(
         await app(scope, receive, send)
         seconds.append(time.perf_counter() - start)
     return sorted(seconds)[_TIMES // 2]
+
+
+async def _unknown_by_wrong(access: Any) -> Figure:
+    """Return how much longer an unknown user takes than a wrong password, each from addresses of its own."""
+    seconds: dict[str, list[float]] = {USER: [], "nobody": []}
+    for number in range(60):
+        user = (USER, "nobody")[number % 2]
+        start = time.perf_counter()
+        await access.log_in(user, "not the one", peer=f"10.0.0.{number}", agent="", is_tls=False)
+        seconds[user].append(time.perf_counter() - start)
+    known, unknown = (sorted(values)[len(values) // 2] for values in seconds.values())
+    return Figure("unknown user by wrong password, medians apart", 100 * abs(unknown / known - 1), "%", 10.0)
 
 
 def _two_hashes() -> list[Figure]:

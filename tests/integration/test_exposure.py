@@ -21,6 +21,7 @@ from backprop_app import serve as launcher
 from backprop_app.security.rules import Policy
 from backprop_app.serve import Entry, ServeOptions, announce, serve
 from backprop_core.errors import BackpropagateError
+from tests.integration.test_gate import SECURITY_HEADERS
 from tests.support.app_table import AppTable, bundle_files, read_table
 from tests.support.logins import PASSWORD, USER, Visitor
 from tests.support.reflex_socket import ReflexSocket
@@ -340,6 +341,14 @@ def test_no_get_changes_anything(local, table):
         for path in ("/logout", "/login", "/session", "/api/runs?search=x&status=failed"):
             client.get(path)
     assert state_of(local.home) == before
+
+
+def test_a_page_that_does_not_exist_carries_the_security_headers_too(local):
+    for path in ("/no-such-page", "/api/no-such-route"):
+        answer = httpx.get(local.url + path)
+        raw = "\r\n".join(f"{name}: {value}" for name, value in answer.headers.items()).encode()
+        assert answer.status_code == 404
+        assert [header for header in SECURITY_HEADERS if header not in raw] == []
 
 
 def test_two_hundred_sockets_are_capped_and_others_go_on(local):

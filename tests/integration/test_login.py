@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import jwt
 import pytest
 import websockets
 
@@ -421,6 +422,35 @@ def test_a_lost_key_ends_every_session(signed_in, home, inner):
             status_of(exchange(port, request(path="/api/x", host="localhost", cookie=signed_in.cookie)))
             == 401
         )
+
+
+def test_a_forged_cookie_opens_nothing_and_breaks_nothing(port, home):
+    key = (home / "secrets" / "session.key").read_bytes()
+    now = int(time.time())
+    claims = {
+        "iss": "backpropagate",
+        "sub": USER,
+        "sid": "x",
+        "iat": now,
+        "nbf": now,
+        "exp": now + 60,
+        "ep": 1,
+    }
+    forged = [
+        jwt.encode(claims, None, algorithm="none"),
+        jwt.encode(claims, key + key, algorithm="HS384"),
+        jwt.encode(claims | {"aud": access_at(home)._store.instance}, key, algorithm="HS256"),
+        jwt.encode(claims | {"exp": 10**30}, key, algorithm="HS256"),
+        jwt.encode(claims, key, algorithm="HS256", headers={"kid": "../x"}),
+        "eyJ" + "A" * 30_000,
+        "a.b.c",
+        "=;=",
+    ]
+    for text in forged:
+        raw = request(path="/api/x", host="localhost", cookie=f"backprop_session={text}")
+        assert status_of(exchange(port, raw)) == 401
+    raw = request(path="/api/x", host="localhost", cookie="backprop_session=" + "A" * 1_000_000)
+    assert exchange(port, raw)[:12] not in {b"HTTP/1.1 200", b"HTTP/1.1 500"}
 
 
 def test_a_night_on_the_page_keeps_the_session_by_its_hourly_fetch(home, inner, access):
