@@ -27,7 +27,7 @@ run: bundle  ## the web app at http://localhost:7860
 
 test: check bundle  ## everything that CI runs, the browser included
 	$(BIN)/python -m tests.support.browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(STAMP)  ## unit tests and contracts only
 	$(BIN)/python -m pytest tests/unit tests/contracts
