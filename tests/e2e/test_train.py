@@ -104,6 +104,7 @@ def test_a_second_run_begins_its_curve_anew(app: UiServer, watch) -> None:
     expect(page.locator(".ph .pill")).to_have_text("Completed", timeout=END_MS)
     page.get_by_role("button", name="Use these settings again").click()
     expect(page.get_by_role("button", name="Data:")).to_contain_text("quickstart.jsonl")
+    expect(page.get_by_label("Train for")).to_have_value("6")
     page.get_by_label("Train for").fill("400")
     expect(page.locator(".cli code")).to_contain_text("--steps 400")
     page.locator(".panel.stay").get_by_role("button", name="Start training").click()
