@@ -221,6 +221,24 @@ def test_the_check_finds_an_app_that_runs_without_the_login_it_should_have(local
     assert "FAIL  200  a stranger opens / at localhost" in done.stdout
 
 
+def test_an_app_that_listens_everywhere_answers_to_the_named_hosts_alone(bundle, tmp_path):
+    server = UiServer(
+        tmp_path / "app",
+        arguments=["--host", "0.0.0.0", "--allow-host", "box.lan"],
+        environ={"BACKPROPAGATE_UI__AUTH": f"{USER}:{PASSWORD}"},
+    ).start()
+    try:
+        statuses = {
+            host: httpx.get(server.url, headers={"host": f"{host}:{server.port}"}).status_code
+            for host in ("box.lan", "BOX.LAN", "other.lan", "0.0.0.0", "localhost")
+        }
+        told = server.log.read_text()
+    finally:
+        server.stop()
+    assert statuses == {"box.lan": 401, "BOX.LAN": 401, "other.lan": 421, "0.0.0.0": 421, "localhost": 401}
+    assert "not encrypted" in told
+
+
 # A gate that is broken or missing
 
 BARE = """

@@ -134,7 +134,7 @@ def test_a_credential_file_of_another_user_is_refused(tmp_path):
 
 def test_the_hash_is_argon2id_with_the_chosen_cost_and_a_salt_of_its_own():
     first, second = hash_password("correct horse"), hash_password("correct horse")
-    assert first.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+    assert first.startswith("$argon2id$v=19$m=65536,t=4,p=1$")
     assert first != second
     assert verify_password("correct horse", first)
     assert not verify_password("correct horsE", first)
