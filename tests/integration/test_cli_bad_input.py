@@ -180,6 +180,7 @@ def test_the_page_refuses_a_port_that_is_taken(work):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell", "pwsh"])
 def test_completion_is_there_for_every_shell(work, shell):
-    done = backprop(work, "--show-completion", shell)
+    # Otherwise the shell that the tests were started from decides, and there may be none.
+    done = backprop(work, "--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert done.returncode == 0, done.stderr
     assert "backprop" in done.stdout
