@@ -27,7 +27,10 @@ run: bundle  ## the web app at http://localhost:7860
 
 test: check bundle  ## everything that CI runs, the browser included
 	$(BIN)/python -m tests.support.browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/unit tests/contracts tests/mutation tests/gpu
+	$(BIN)/python -m pytest tests/engine
+	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/e2e
 
 test-fast: $(STAMP)  ## unit tests and contracts only
 	$(BIN)/python -m pytest tests/unit tests/contracts
