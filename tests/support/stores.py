@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -58,7 +60,7 @@ class FakeWorkerLauncher:
     def spawn_scheduler(self, home: Path) -> None:
         assert self.workspace is not None
         if self.runs_scheduler:
-            thread = threading.Thread(target=run_scheduler, args=(self.workspace,), daemon=True)
+            thread = threading.Thread(target=_schedule, args=(self.workspace,), daemon=True)
             self.schedulers.append(thread)
             thread.start()
 
@@ -78,6 +80,12 @@ class FakeWorkerLauncher:
             process.wait()
         for thread in self.schedulers:
             thread.join(10)
+
+
+def _schedule(ws: Workspace) -> None:
+    # A test that closes or breaks its store ends the scheduler that works on it.
+    with contextlib.suppress(sqlite3.Error):
+        run_scheduler(ws)
 
 
 def make_run(ws: Workspace, *, name: str = "plain", steps: int = 5, is_detached: bool = True) -> RunState:
