@@ -21,7 +21,7 @@ from benchmarks.report import machine
 from benchmarks.train import tutorial_model
 
 DATA = Path(__file__).parents[1] / "examples" / "support.jsonl"
-RATES = (1e-4, 2e-4, 4e-4, 8e-4)
+RATES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3)
 RULES = {"alpha 32": lambda rank: 32.0, "alpha 2r": lambda rank: 2.0 * rank}
 RANKS = {"alpha 32": (16, 256), "alpha 2r": (256,)}
 
@@ -63,7 +63,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="model folder; the tutorial model by default")
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=20)
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
     model = chosen.model or tutorial_model()

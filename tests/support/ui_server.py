@@ -69,7 +69,7 @@ class UiServer:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BACKPROPAGATE_")}
         return kept | {
             "BACKPROPAGATE_HOME": str(self.home),
-            "PATH": "/usr/bin:/bin",
+            "PATH": str(self.home / "no-programs"),
             "PYTHONPATH": str(ROOT),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
