@@ -106,5 +106,11 @@ def make_server(
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Drop what uvicorn logs as an error for each websocket that was refused with a status of its own."""
-    return record.getMessage() != "ASGI callable returned without completing handshake."
+    """Drop what uvicorn logs as an error although nothing is wrong.
+
+    That is a line for each websocket that was refused with a status of its own, and the trace of the
+    app's lifespan when a second Ctrl-C cuts the orderly end short.
+    """
+    message = record.getMessage()
+    is_refusal = message == "ASGI callable returned without completing handshake."
+    return not is_refusal and not message.rstrip().endswith("CancelledError")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,8 +76,15 @@ def test_a_missing_bundle_is_told_before_a_port_opens(tmp_path: Path, monkeypatc
 
 def test_ctrl_c_ends_the_app_in_order(tmp_path: Path) -> None:
     server = UiServer(tmp_path / "app").start()
-    os.kill(server.pid, signal.SIGINT)
     assert server.stop() in {0, 130}
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_an_impatient_second_ctrl_c_ends_the_app_without_a_trace(tmp_path: Path) -> None:
+    server = UiServer(tmp_path / "app").start()
+    os.kill(server.pid, signal.SIGINT)
+    time.sleep(0.05)
+    assert server.stop() in {0, 130, -signal.SIGINT}
     assert "Traceback" not in server.log.read_text()
 
 
