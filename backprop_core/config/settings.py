@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -39,6 +40,11 @@ class Settings(BaseModel):
     security__require_auth_for_share: bool = Field(
         True, description="Sharing needs a login; false is refused, there is no way around it."
     )
+    notify__webhook: SecretStr | None = Field(
+        None,
+        description="Address (http or https) that is told when a run is done or failed; on this machine or "
+        "in its network too, link-local ones never. Not settable from the web app.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is logged."
     )
@@ -53,6 +59,14 @@ class Settings(BaseModel):
             raise ValueError("whoever reaches the page can run code on this machine, so a login stays")
         return value
 
+    @field_validator("notify__webhook")
+    @classmethod
+    def _require_web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value()) if value is not None else None
+        if parts is not None and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ValueError("it must begin with http:// or https:// and name a host")
+        return value
+
     @property
     def sandbox_root(self) -> Path:
         """The folder that the web app writes to."""
@@ -63,6 +77,9 @@ class Settings(BaseModel):
         """Where base models lie."""
         return self.home / "cache" / "models"
 
+
+# May carry a token, so that it is never shown, logged or given to a worker.
+SECRETS: Final = frozenset({"ui__auth", "notify__webhook"})
 
 # The file's own place, and a secret that others may read with the file.
 NOT_IN_FILE: Final = frozenset({"home", "ui__auth"})
@@ -100,9 +117,9 @@ def load_settings(
     except ValidationError as error:
         detail = error.errors()[0]
         name, reason = str(detail["loc"][0]), detail["msg"].removeprefix("Value error, ")
+        shown = "what it is" if name in SECRETS else repr(str(detail["input"])[:80])
         raise ConfigError(
-            "CONFIG_INVALID_SETTING",
-            f"{name.replace('__', '.')} cannot be {str(detail['input'])[:80]!r}: {reason}.",
+            "CONFIG_INVALID_SETTING", f"{name.replace('__', '.')} cannot be {shown}: {reason}."
         ) from error
     return settings, origins
 

@@ -192,8 +192,7 @@ class Follower:
         states = queue.refresh_active(self._ws)
         active = [state for state in states if state.status in ACTIVE]
         waiting = [state for state in states if state.status == "queued"]
-        if waiting and not active:
-            queue.ensure_scheduler(self._ws)
+        queue.wake_scheduler(self._ws, waiting)
         ended = self._ws.database.list(statuses=sorted(TERMINAL), kind="train", limit=1)
         # A training run comes before an export that works beside it.
         shown = sorted(active, key=lambda state: state.kind == "export")

@@ -78,7 +78,7 @@ _ALLOWED_PREFIXES: Final = (
     "UV_",
     "BACKPROPAGATE_",
 )
-_SECRET_WORDS: Final = ("TOKEN", "PASSWORD", "SECRET", "API_KEY", "AUTH")
+_SECRET_WORDS: Final = ("TOKEN", "PASSWORD", "SECRET", "API_KEY", "AUTH", "WEBHOOK")
 
 
 def worker_environment(environ: Mapping[str, str], *, needs_hub_token: bool = False) -> dict[str, str]:

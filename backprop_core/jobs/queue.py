@@ -5,12 +5,14 @@ Whoever submits also makes sure that a scheduler runs; nobody here launches a wo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from backprop_core import files, platform
 from backprop_core.errors import StateError
+from backprop_core.jobs import notifier
 from backprop_core.runs import history, index
 from backprop_core.runs.database import Row
 from backprop_core.runs.projection import ACTIVE, RunState, Status
@@ -43,7 +45,17 @@ def refresh_run(ws: Workspace, row: Row) -> RunState:
     state = index.refresh(ws.database, row, ws.now(), launching=ws.scheduler_lock)
     if state.is_terminal and not row.state.is_terminal:
         _list_in_history(state)
+        wake_scheduler(ws, [])
     return state
+
+
+def wake_scheduler(ws: Workspace, states: Sequence[RunState]) -> None:
+    """Start the scheduler when one of `states` waits or the end of a run is still to be told.
+
+    Whoever looks at the runs calls this, so that a queue whose scheduler was killed goes on.
+    """
+    if any(state.status == "queued" for state in states) or notifier.has_mail(ws):
+        ensure_scheduler(ws)
 
 
 def refresh_active(ws: Workspace) -> list[RunState]:

@@ -18,6 +18,7 @@ from backprop_core import platform
 from backprop_core.jobs import queue
 from backprop_core.jobs.exits import explain_exit
 from backprop_core.jobs.launcher import ProcessLauncher
+from backprop_core.jobs.notifier import Notifier
 from backprop_core.platform import FileLock
 from backprop_core.redact import RedactingFormatter
 from backprop_core.runs import index
@@ -48,12 +49,25 @@ def run_scheduler(ws: Workspace) -> None:
     lock = FileLock(ws.scheduler_lock)
     while lock.acquire():
         try:
-            drain(ws)
+            _work(ws)
         finally:
             lock.release()
         # Somebody may have submitted between the last look and the release of the lock.
         if not ws.database.queued():
             return
+
+
+def _work(ws: Workspace) -> None:
+    """Empty the queue, and tell of each end until every notice is delivered or given up."""
+    notifier = Notifier(ws)
+    notifier.start()
+    try:
+        drain(ws)
+        while not notifier.is_idle():
+            time.sleep(_POLL_S)
+            drain(ws)
+    finally:
+        notifier.close()
 
 
 def drain(ws: Workspace) -> None:

@@ -14,29 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from backprop_core.errors import InputError, StateError
+from backprop_core.errors import InputError
 from backprop_core.platform import private_umask
+from backprop_core.runs import outbox
+from backprop_core.runs.migrations import migrate
 from backprop_core.runs.projection import RunState, Status
 from backprop_core.runs.store import RunKind
 
-SCHEMA_VERSION: Final = 1
-
-_SCHEMA: Final = """
-CREATE TABLE runs (
-    run_id     TEXT PRIMARY KEY,
-    folder     TEXT NOT NULL UNIQUE,
-    status     TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    seq        INTEGER NOT NULL,
-    offset     INTEGER NOT NULL,
-    position   INTEGER,
-    start_key  TEXT UNIQUE,
-    search     TEXT NOT NULL,
-    state      TEXT NOT NULL
-) STRICT;
-CREATE INDEX runs_by_creation ON runs (created_at DESC);
-CREATE INDEX runs_by_status ON runs (status);
-"""
 _BUSY_MS: Final = 5000
 
 
@@ -77,7 +61,7 @@ class Database:
 
     def insert(self, state: RunState, *, start_key: str | None = None) -> str:
         """Add a run and return its id, or the id of the run that already has this start key."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             if start_key is not None:
                 found = connection.execute(
                     "SELECT run_id FROM runs WHERE start_key = ?", (start_key,)
@@ -110,25 +94,28 @@ class Database:
             ).fetchone()
         return str(found[0]) if found else None
 
-    def advance(self, row: Row, *, was: Status) -> bool:
-        """Save a newer projection; return whether it was saved.
+    def advance(self, row: Row, *, was: Status, is_news: bool = True) -> bool:
+        """Save a newer projection; return whether it was saved. An end goes into the outbox with it.
 
         Args:
             was: the status that it was worked out from. When somebody has changed it meanwhile, for
                 example to `queued`, or has saved later events, the stored row stays.
+            is_news: whether an end is to be told; False for a run found again on the disk.
         """
         state = row.state
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             changed = connection.execute(
                 "UPDATE runs SET status = ?, seq = ?, offset = ?, state = ?, position = NULL "
                 "WHERE run_id = ? AND seq <= ? AND status = ?",
                 (state.status, state.seq, row.offset, state.model_dump_json(), state.run_id, state.seq, was),
             )
+            if is_news and changed.rowcount == 1:
+                outbox.record(connection, was, state)
         return changed.rowcount == 1
 
     def move(self, run_id: str, before: Sequence[Status], after: Status) -> bool:
         """Change the status if it is one of `before`; return whether it was. Two callers never both win."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = self._get(run_id)
             if row is None or row.state.status not in before:
                 return False
@@ -218,7 +205,7 @@ class Database:
 
     def delete(self, run_id: str) -> None:
         """Forget a run; its folder is not touched."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
 
     def _get(self, run_id: str) -> Row | None:
@@ -230,20 +217,18 @@ class Database:
     def _prepare(self) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
-        with self._transaction() as connection:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
-                raise StateError(
-                    "STATE_STORE_INVALID",
-                    f"{self.path} was written by a newer version (schema {version}, this one reads {SCHEMA_VERSION}).",
-                )
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        with self.transaction() as connection:
+            migrate(connection, self.path)
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Yield the connection for looking only; no other thread uses it meanwhile."""
+        with self._lock:
+            yield self._connection
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Yield the connection in a transaction that is undone when the block raises."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:

@@ -44,13 +44,16 @@ def first_state(folder: RunFolder) -> RunState:
     )
 
 
-def refresh(database: Database, row: Row, now: str, *, launching: Path | None = None) -> RunState:
+def refresh(
+    database: Database, row: Row, now: str, *, launching: Path | None = None, is_news: bool = True
+) -> RunState:
     """Read what is new in the journal of one run and save the projection.
 
     Args:
         now: the wall time, for a run that ended without a last word and never had a first one.
         launching: lock of whoever launches workers; while it is held a run may be `starting`
             without a worker.
+        is_news: whether an end is to be told; see `outbox`.
     """
     state = row.state
     if state.is_terminal and state.status != "interrupted":
@@ -66,7 +69,7 @@ def refresh(database: Database, row: Row, now: str, *, launching: Path | None = 
             state = settle(state, now)
     if state == row.state and reader.offset == row.offset:
         return state
-    if database.advance(Row(state, reader.offset), was=row.state.status):
+    if database.advance(Row(state, reader.offset), was=row.state.status, is_news=is_news):
         return state
     newer = database.get(state.run_id)
     return state if newer is None else newer.state
@@ -101,7 +104,7 @@ def rebuild(database: Database, roots: Iterable[Path], now: str) -> int:
         else:
             state = state.model_copy(update={"status": "interrupted", "ended_at": state.created_at})
         database.insert(state)
-        refresh(database, Row(state, 0), now)
+        refresh(database, Row(state, 0), now, is_news=False)
         added += 1
     return added
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from backprop_core import files, platform
 from backprop_core.config.editing import Value, remove_value, set_value
@@ -20,7 +20,7 @@ from backprop_core.config.resolve import (
     unknown_setting,
 )
 from backprop_core.config.schema import ENV_PREFIX, SchemaField, train_fields
-from backprop_core.config.settings import NOT_IN_FILE, Settings, find_home, load_settings
+from backprop_core.config.settings import NOT_IN_FILE, SECRETS, Settings, find_home, load_settings
 from backprop_core.errors import ConfigError
 
 CONFIG_FILE: Final = "config.toml"
@@ -60,7 +60,7 @@ def list_settings() -> list[SettingRow]:
 
 
 def change_setting(key: str, text: str) -> Value:
-    """Set `key` in `config.toml` to what `text` means and return the value.
+    """Set `key` in `config.toml` to what `text` means and return the value, or stars for a secret one.
 
     Raises:
         ConfigError: CONFIG_INVALID_SETTING for an unknown name; the file is as it was.
@@ -70,7 +70,7 @@ def change_setting(key: str, text: str) -> Value:
     value = _parse(key, text)
     path = find_home() / CONFIG_FILE
     _write(path, set_value(_read(path), key, value))
-    return value
+    return "********" if _installation_fields().get(key) in SECRETS else value
 
 
 def reset_setting(key: str) -> bool:
@@ -115,8 +115,11 @@ def _parse(key: str, text: str) -> Value:
         value = getattr(Settings.model_validate({name: text}), name)
     except ValidationError as error:
         raise ConfigError(
-            "CONFIG_INVALID_SETTING", f"{key} cannot be {text[:80]!r}: {error.errors()[0]['msg']}."
+            "CONFIG_INVALID_SETTING",
+            f"{key} cannot be {'that' if name in SECRETS else repr(text[:80])}: {error.errors()[0]['msg']}.",
         ) from error
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     return str(value) if isinstance(value, Path) else value
 
 

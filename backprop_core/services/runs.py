@@ -85,7 +85,7 @@ def list_runs(
         InputError: INPUT_VALIDATION_FAILED for a status word that does not exist.
     """
     known = _statuses(statuses)
-    queue.refresh_active(ws)
+    queue.wake_scheduler(ws, queue.refresh_active(ws))
     rows = ws.database.list(statuses=known, search=search, kind=kind, limit=limit, offset=offset)
     return [row.state for row in rows]
 
