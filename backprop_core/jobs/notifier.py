@@ -73,13 +73,15 @@ class Notifier:
         self._thread.start()
 
     def is_idle(self) -> bool:
-        """Return whether nothing waits."""
-        return not self._waiting()
+        """Return whether nothing waits that somebody wants to have."""
+        return not self._waiting() or self._webhook() is None
 
     def close(self) -> None:
-        """Stop after the delivery that is under way."""
+        """Stop after the delivery that is under way; what nobody wants does not wait for a later wish."""
         self._ending.set()
         self._thread.join()
+        if self._webhook() is None:
+            self.deliver()
 
     def deliver(self) -> None:
         """Try everything that is due once.
