@@ -9,18 +9,22 @@ from backprop_app.arguments import CheckedArguments
 from backprop_app.failures import note_page_error, tell_page
 from backprop_app.pages.dataset import dataset_page
 from backprop_app.pages.export import export_page
+from backprop_app.pages.models import models_page
 from backprop_app.pages.not_found import not_found_page
 from backprop_app.pages.run import run_page
 from backprop_app.pages.runs import runs_page
+from backprop_app.pages.settings import settings_page
 from backprop_app.pages.train import train_page
 from backprop_app.runtime import lifespan
 from backprop_app.security.gate import Gate
 from backprop_app.states.compare import CompareState
 from backprop_app.states.dataset_work import DatasetWorkState
 from backprop_app.states.export import ExportState
+from backprop_app.states.models import ModelsState
 from backprop_app.states.rail import RailState
 from backprop_app.states.run import RunState
 from backprop_app.states.runs import RunsState
+from backprop_app.states.settings import SettingsState
 from backprop_app.states.train import TrainState
 
 _DESCRIPTION = "Fine-tune a language model on one consumer GPU and ship it to Ollama."
@@ -79,6 +83,20 @@ app.add_page(
     title="Export · Backpropagate",
     description=_DESCRIPTION,
     on_load=[ExportState.load, ExportState.watch, *_EVERYWHERE],
+)
+app.add_page(
+    models_page,
+    route="/models",
+    title="Models · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[ModelsState.watch, *_EVERYWHERE],
+)
+app.add_page(
+    settings_page,
+    route="/settings",
+    title="Settings · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[SettingsState.load, *_EVERYWHERE],
 )
 app.add_page(
     not_found_page,

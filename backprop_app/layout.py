@@ -25,7 +25,12 @@ _PAGES: Final = (
     ("Dataset", "data", "/dataset"),
     ("Runs", "runs", "/runs"),
     ("Export", "download", "/export"),
+    ("Models", "model", "/models"),
 )
+# Apart from the others, at the foot of the navigation.
+_SETTINGS: Final = ("Settings", "settings", "/settings")
+# What the tab bar of a phone shows; the rest is behind More.
+_TABS: Final = ("Train", "Runs", "Dataset", "Export")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +122,35 @@ def _navigation(active: str) -> rx.Component:
             title=label,
             aria_current="page" if label == active else None,
         )
-        for label, mark, path in _PAGES
+        for label, mark, path in (*_PAGES, _SETTINGS)
     ]
+    links.insert(len(_PAGES), rx.el.span(class_name="gap"))
     return rx.el.nav(*links, class_name="nav", aria_label="Pages")
 
 
 def _tabs(active: str) -> rx.Component:
-    links = [
-        link(icon(mark, "l"), label, to=path, aria_current="page" if label == active else None)
-        for label, mark, path in _PAGES
-    ]
-    return rx.el.nav(*links, class_name="tabs-b", aria_label="Pages, bottom")
+    pages = {label: (mark, path) for label, mark, path in (*_PAGES, _SETTINGS)}
+
+    def tab(label: str, css: str = "") -> rx.Component:
+        mark, path = pages[label]
+        current = "page" if label == active else None
+        return link(icon(mark, "l"), label, to=path, aria_current=current, class_name=css)
+
+    rest = [label for label in pages if label not in _TABS]
+    more = rx.popover.root(
+        rx.popover.trigger(
+            rx.el.button(
+                icon("more", "l"), "More", type="button", aria_current="page" if active in rest else None
+            )
+        ),
+        rx.popover.content(
+            *[rx.popover.close(tab(label, "row g3 opt")) for label in rest],
+            class_name="pop",
+            side="top",
+            align="end",
+        ),
+    )
+    return rx.el.nav(*[tab(label) for label in _TABS], more, class_name="tabs-b", aria_label="Pages, bottom")
 
 
 def _strip() -> rx.Component:

@@ -81,7 +81,7 @@ def _turning_point(body: ev.Body) -> str | None:
 def end_line(state: RunState) -> str:
     """Return how the run ended: "completed: 100 steps, loss 2.104 to 0.873, 3 m 5 s"."""
     text = f"{state.status}: "
-    text += state.name if state.kind == "export" else f"{units.count(state.step)} steps"
+    text += state.name if state.kind in {"export", "download"} else f"{units.count(state.step)} steps"
     if state.loss is not None and state.first_loss is not None:
         text += f", loss {units.loss(state.first_loss)} to {units.loss(state.loss)}"
     return f"{text}, {units.duration(state.seconds)}" if state.seconds else text

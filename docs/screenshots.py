@@ -98,6 +98,10 @@ def story(browser: Browser, server: UiServer) -> None:
     listing = open_page(browser, f"{server.url}/runs")
     expect(listing.locator("tbody tr")).to_have_count(2)
     take(listing, "runs")
+    for name in ("models", "settings"):
+        beside = open_page(browser, f"{server.url}/{name}")
+        expect(beside.locator("tbody tr").first).to_be_visible()
+        take(beside, name)
 
 
 def main() -> int:

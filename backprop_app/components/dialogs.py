@@ -14,6 +14,8 @@ _KEYS: Final = (
     (("g", "d"), "Dataset"),
     (("g", "r"), "Runs"),
     (("g", "e"), "Export"),
+    (("g", "o"), "Models"),
+    (("g", "s"), "Settings"),
     (("Ctrl", "Enter"), "Start training"),
     (("p",), "Pause the run, or go on"),
     (("/",), "Search runs"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from backprop_app.views.runs import clock, short_model
+from backprop_app.views.runs import clock, progress_text, short_model
 from backprop_core import units
 from backprop_core.gguf import GgufForecast
 from backprop_core.runs.projection import ACTIVE, RunState
@@ -155,7 +155,7 @@ def job_view(state: RunState) -> JobView:
         status=state.status,
         phase="Waiting for its turn" if state.status == "queued" else _PHASES.get(state.phase, "Starting"),
         percent=round(100 * share, 1),
-        percent_text=_progress_text(state),
+        percent_text=progress_text(state),
         is_open=state.status in ACTIVE or state.status == "queued",
         is_bad=state.status in {"failed", "interrupted"},
         message=error["message"] if error else "",
@@ -215,10 +215,3 @@ def python_twin(short_id: str, format: str, quantization: str, name: str, ollama
     words += [f"name={name!r}"] if name else []
     words += [f"ollama_name={ollama_name!r}"] if ollama_name else []
     return f"{function}({', '.join(words)})"
-
-
-def _progress_text(state: RunState) -> str:
-    if state.phase_done is None:
-        return ""
-    done = units.file_size(state.phase_done)
-    return f"{done} of {units.file_size(state.phase_total)}" if state.phase_total else done

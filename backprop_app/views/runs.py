@@ -31,6 +31,8 @@ _PHASES: Final = {
     "proving": "Proving the file",
     "registering": "Handing it to Ollama",
 }
+# Jobs that are no runs are shown on the page that started them.
+_PAGES_OF_JOBS: Final = {"export": "/export", "download": "/models"}
 _SOURCES: Final = {"page": "page", "cli": "command", "command": "command", "python": "Python"}
 
 
@@ -169,7 +171,7 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
     """
     total = max(state.total_steps, state.step)
     percent = 100 * state.step / total if total else 0.0
-    if state.kind == "export" and state.phase_done and state.phase_total:
+    if state.kind in _PAGES_OF_JOBS and state.phase_done and state.phase_total:
         percent = 100 * state.phase_done / state.phase_total
     remaining = state.remaining_s
     took = _took(state, now)
@@ -213,7 +215,7 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         summary=_summary(state, took),
         pause_reason=state.pause_reason,
         has_steps=state.step > 0,
-        href="/export" if state.kind == "export" else f"/runs/{state.run_id}",
+        href=_PAGES_OF_JOBS.get(state.kind) or f"/runs/{state.run_id}",
     )
 
 
@@ -337,3 +339,11 @@ def _summary(state: RunState, took: float | None) -> str:
         return "no step taken"
     steps = f"{units.count(state.step)} step{'' if state.step == 1 else 's'}"
     return steps if took is None else f"{steps}, {units.duration(took)}"
+
+
+def progress_text(state: RunState) -> str:
+    """Return how much of a file job is done: "1.2 GB of 8.1 GB"; empty while it is not known."""
+    if state.phase_done is None:
+        return ""
+    done = units.file_size(state.phase_done)
+    return f"{done} of {units.file_size(state.phase_total)}" if state.phase_total else done

@@ -91,9 +91,9 @@ def _own_log(context: RunContext) -> Iterator[None]:
 def _device_slot(context: RunContext) -> Iterator[None]:
     """Hold the device's lock; while another run has it, say so and keep listening.
 
-    An export works on the processor alone and waits for nobody.
+    Only training uses it; other kinds of job wait for nobody.
     """
-    if context.info.kind == "export":
+    if context.info.kind in {"export", "download"}:
         yield
         return
     slot = platform.FileLock(context.slot_path)
@@ -134,6 +134,10 @@ def _recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
         from backprop_core.engine.run_export import run_export
 
         return run_export
+    if context.info.kind == "download":
+        from backprop_core.engine.run_download import run_download
+
+        return run_download
     context.phase("loading", "training libraries")
     # It reports each kernel that it was built without.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from backprop_core.errors import BackpropagateError, RunError
+from backprop_core.errors import BackpropagateError, DependencyError, RunError
 from backprop_core.redact import redact
 from backprop_core.runs.store import RunKind
 
@@ -51,6 +51,8 @@ def classify(error: BaseException, kind: RunKind = "train") -> BackpropagateErro
             return known
     if kind == "export":
         return RunError("RUNTIME_GGUF_EXPORT_FAILED", f"The export ended with {_first_line(error)}")
+    if kind == "download":
+        return DependencyError("DEP_MODEL_LOAD_FAILED", f"The download ended with {_first_line(error)}")
     return RunError("RUNTIME_TRAINING_FAILED", f"Training ended with {_first_line(error)}")
 
 

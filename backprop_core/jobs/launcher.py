@@ -85,7 +85,7 @@ def worker_environment(environ: Mapping[str, str], *, needs_hub_token: bool = Fa
     """Return the environment of a worker: what it needs, no secret that it does not.
 
     Args:
-        needs_hub_token: whether the run loads a model from the hub, which may be gated.
+        needs_hub_token: whether the job loads a model from the hub, which may be gated.
     """
     kept = {
         key: value
@@ -153,6 +153,8 @@ class ProcessLauncher:
 
 def _loads_from_hub(folder: RunFolder) -> bool:
     try:
+        if folder.info().kind == "download":
+            return True
         model = folder.spec().model
     except StateError:
         return False

@@ -82,7 +82,7 @@ def drain(ws: Workspace) -> None:
             if not _look_after(ws, watch):
                 del watches[watch.run_id]
         waiting = [state for state in states if state.status == "queued"]
-        for kind in ("train", "export"):
+        for kind in ("train", "export", "download"):
             candidates = [state for state in waiting if state.kind == kind]
             if candidates and _is_free(ws, kind, watches):
                 launch(ws, candidates[0], watches)
@@ -141,11 +141,11 @@ def _enforce_stop(ws: Workspace, state: RunState, watch: Watch) -> None:
 def _is_free(ws: Workspace, kind: str, watches: dict[str, Watch]) -> bool:
     """Return whether the next job of a kind may start.
 
-    Training waits for the card, which a program outside may hold; exports use the processor alone and
-    go one at a time beside it. A worker that was started counts until its slot is seen taken.
+    Training waits for the card, which a program outside may hold; exports and downloads do not use it
+    and go one of each kind at a time beside it. A worker that was started counts until its slot is seen taken.
     """
-    if kind == "export":
-        return not any(watch.kind == "export" for watch in watches.values())
+    if kind in {"export", "download"}:
+        return not any(watch.kind == kind for watch in watches.values())
     for watch in watches.values():
         row = ws.database.get(watch.run_id)
         is_starting = row is not None and row.state.status == "starting"

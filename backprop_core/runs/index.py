@@ -29,6 +29,8 @@ def first_state(folder: RunFolder) -> RunState:
     if info.kind == "export":
         export = folder.export_spec()
         model, dataset = export.base_model or export.source, ""
+    elif info.kind == "download":
+        model, dataset = folder.download_spec().model, ""
     else:
         spec = folder.spec()
         model, dataset = spec.model, spec.dataset

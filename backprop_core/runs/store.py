@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backprop_core import files, platform
+from backprop_core.config.downloads import DownloadSpec
 from backprop_core.config.exports import ExportSpec
 from backprop_core.config.resolve import Origin, Resolved
 from backprop_core.config.specs import TrainSpec
@@ -32,7 +33,7 @@ SCHEMA_VERSION: Final = 1
 RUN_ID_FILE: Final = "run_id"
 
 RunSource = Literal["page", "cli", "python"]
-RunKind = Literal["train", "export"]
+RunKind = Literal["train", "export", "download"]
 Request = Literal["stop", "pause", "continue"]
 
 _T = TypeVar("_T")
@@ -106,6 +107,14 @@ class RunFolder:
         """
         return self._read(self.spec_path, lambda value: ExportSpec.model_validate(value["spec"]))
 
+    def download_spec(self) -> DownloadSpec:
+        """Return what a download job fetches.
+
+        Raises:
+            StateError: STATE_CHECKPOINT_INVALID when `spec.json` is damaged.
+        """
+        return self._read(self.spec_path, lambda value: DownloadSpec.model_validate(value["spec"]))
+
     def origins(self) -> dict[str, Origin]:
         """Return where each value of the spec came from."""
         return self._read(
@@ -164,8 +173,8 @@ def create_run(
     )
 
 
-def create_export(root: Path, spec: ExportSpec, info: RunInfo) -> RunFolder:
-    """Create the folder of an export job below `root`, whole or not at all."""
+def create_job(root: Path, spec: ExportSpec | DownloadSpec, info: RunInfo) -> RunFolder:
+    """Create the folder of an export or download job below `root`, whole or not at all."""
     return _create(root, info, {"spec": spec.model_dump()})
 
 

@@ -16,7 +16,7 @@ from backprop_core.gguf import QUANTIZATIONS, GgufForecast, forecast_gguf
 from backprop_core.jobs import queue
 from backprop_core.runs.index import first_state, remember_root
 from backprop_core.runs.projection import TERMINAL, RunState
-from backprop_core.runs.store import RunFolder, RunInfo, RunSource, create_export, new_run_id
+from backprop_core.runs.store import RunFolder, RunInfo, RunSource, create_job, new_run_id
 from backprop_core.services import runs
 from backprop_core.services.export_checks import (
     QUANTIZED_FORMATS,
@@ -104,7 +104,7 @@ def prepare(ws: Workspace, request: ExportRequest, *, face: RunSource, is_detach
     )
     # The page writes below its own folder only; other faces keep their job folders out of the user's sight.
     jobs = ws.settings.sandbox_root / "runs" if face == "page" else ws.home / "jobs"
-    return create_export(jobs, spec, info)
+    return create_job(jobs, spec, info)
 
 
 def start(ws: Workspace, request: ExportRequest, *, face: RunSource, start_key: str | None = None) -> str:

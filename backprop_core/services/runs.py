@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backprop_core.config.downloads import DownloadSpec
 from backprop_core.config.exports import ExportSpec
 from backprop_core.config.resolve import Origin
 from backprop_core.config.specs import TrainSpec
@@ -35,10 +36,10 @@ STATUSES: tuple[Status, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class RunDetail:
-    """Everything about one run but its points; an export has no origins."""
+    """Everything about one run but its points; only training has origins."""
 
     state: RunState
-    spec: TrainSpec | ExportSpec
+    spec: TrainSpec | ExportSpec | DownloadSpec
     origins: dict[str, Origin]
     info: RunInfo
 
@@ -47,12 +48,12 @@ class RunDetail:
         """What a training run does.
 
         Raises:
-            InputError: INPUT_RUN_NOT_FOUND; an export is no training run.
+            InputError: INPUT_RUN_NOT_FOUND; another kind of job is no training run.
         """
         if not isinstance(self.spec, TrainSpec):
             raise InputError(
                 "INPUT_RUN_NOT_FOUND",
-                f"{self.state.short_id} is an export, no training run.",
+                f"{self.state.short_id} is a job of kind {self.state.kind}, no training run.",
                 hint=f"`backprop show-run {self.state.short_id}` tells how it stands.",
             )
         return self.spec
@@ -79,7 +80,7 @@ def list_runs(
     """Return runs of every face, newest first, brought up to date.
 
     Args:
-        kind: training runs, or the jobs that export; None for both.
+        kind: training runs, or jobs of another kind; None for all.
 
     Raises:
         InputError: INPUT_VALIDATION_FAILED for a status word that does not exist.
@@ -112,6 +113,8 @@ def run_detail(ws: Workspace, prefix: str) -> RunDetail:
     folder = RunFolder(Path(state.folder))
     if state.kind == "export":
         return RunDetail(state, folder.export_spec(), {}, folder.info())
+    if state.kind == "download":
+        return RunDetail(state, folder.download_spec(), {}, folder.info())
     return RunDetail(state, folder.spec(), folder.origins(), folder.info())
 
 
@@ -190,7 +193,7 @@ def resumable_here(ws: Workspace, prefix: str) -> RunState:
     """Return a training run that the calling program may go on with; see `jobs.queue.require_resumable`.
 
     Raises:
-        InputError: INPUT_VALIDATION_FAILED, an export goes on in a process of its own.
+        InputError: INPUT_VALIDATION_FAILED, another kind of job goes on in a process of its own.
     """
     state = ws.database.find(prefix).state
     _require_training(state, f"`backprop resume {state.short_id}` goes on with it.")
@@ -243,7 +246,9 @@ def size_bytes(state: RunState) -> int:
 
 def _require_training(state: RunState, hint: str) -> None:
     if state.kind != "train":
-        raise InputError("INPUT_VALIDATION_FAILED", f"Run {state.short_id} is an export.", hint=hint)
+        raise InputError(
+            "INPUT_VALIDATION_FAILED", f"{state.short_id} is a job of kind {state.kind}.", hint=hint
+        )
 
 
 def _statuses(words: Sequence[str]) -> tuple[Status, ...]:

@@ -24,6 +24,7 @@ _CAUSE_WAIT_S: Final = 1.0
 _STOPPING: Final = {
     "train": "stopping after this step, what it learned is saved",
     "export": "cancelling, nothing is left behind",
+    "download": "cancelling, whole files are kept for the next try",
 }
 
 

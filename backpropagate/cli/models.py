@@ -25,15 +25,17 @@ def list_models(
     """List the presets with their licences, then every model in the caches."""
     from backprop_core import units
     from backprop_core.config.presets import MODEL_PRESETS
-    from backprop_core.config.settings import load_settings
-    from backprop_core.hub.cache import cached_models
+    from backprop_core.services import models
+    from backpropagate.cli.opening import workspace
     from backpropagate.cli.render import put, put_json, table
 
-    cached = cached_models(load_settings()[0].cache_dir)
+    with workspace() as ws:
+        cached, ggufs = models.list_cached(ws), models.list_ggufs(ws)
     here = {model.id: model for model in cached}
     if as_json:
         presets = [{**dataclasses.asdict(p), "is_cached": p.hub_id in here} for p in MODEL_PRESETS]
-        put_json("models", {"presets": presets, "cached": [dataclasses.asdict(model) for model in cached]})
+        found = [[dataclasses.asdict(item) for item in items] for items in (cached, ggufs)]
+        put_json("models", {"presets": presets, "cached": found[0], "gguf": found[1]})
         return
     rows = [
         [
@@ -49,8 +51,12 @@ def list_models(
     table(("PRESET", "MODEL", "LICENCE", "SIZE", "NEEDS", "HERE"), rows, numbers=("SIZE", "NEEDS"))
     if cached:
         put()
-        found = [[m.id, units.file_size(m.size_bytes), m.source, str(m.path)] for m in cached]
-        table(("CACHED", "SIZE", "FROM", "FOLDER"), found, numbers=("SIZE",))
+        kept = [[m.id, units.file_size(m.size_bytes), m.source, str(m.path)] for m in cached]
+        table(("CACHED", "SIZE", "FROM", "FOLDER"), kept, numbers=("SIZE",))
+    if ggufs:
+        put()
+        bases = [[item.path.name, units.file_size(item.size_bytes)] for item in ggufs]
+        table(("BASE FOR ADAPTER EXPORTS", "SIZE"), bases, numbers=("SIZE",))
 
 
 def download(name: Annotated[str, typer.Argument(metavar="NAME", help="Preset key or hub id.")]) -> None:
@@ -66,19 +72,21 @@ def download(name: Annotated[str, typer.Argument(metavar="NAME", help="Preset ke
 
 
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Preset key or hub id.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Preset key, hub id, or a GGUF file of the list.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
     """Remove a model from our cache. The cache that Hugging Face tools share is only read."""
     from backprop_core import units
-    from backprop_core.config.settings import load_settings
     from backprop_core.errors import ExitCode
-    from backprop_core.hub import cache
+    from backprop_core.services import models
+    from backpropagate.cli.opening import workspace
     from backpropagate.cli.render import talk
 
-    folder = load_settings()[0].cache_dir
-    if not yes and not typer.confirm(f"Remove {name} from {folder}?", err=True):
-        talk("nothing was removed")
-        return ExitCode.USER
-    talk(f"{name} was removed, {units.file_size(cache.remove(name, folder))} are free again")
+    with workspace() as ws:
+        if not yes and not typer.confirm(f"Remove {name} from {ws.home / 'cache'}?", err=True):
+            talk("nothing was removed")
+            return ExitCode.USER
+        talk(f"{name} was removed, {units.file_size(models.remove(ws, name))} are free again")
     return ExitCode.OK

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from backprop_core.workspace import Workspace
 
 KIND = Annotated[
-    Literal["all", "train", "export"], typer.Option("--kind", help="Only training runs, or only exports.")
+    Literal["all", "train", "export", "download"],
+    typer.Option("--kind", help="Only training runs, exports, or downloads of models."),
 ]
 
 

@@ -28,6 +28,8 @@ def status(server: UiServer, path: str) -> int:
         ("/runs/", 200),
         ("/runs/7f3a91c2", 200),
         ("/export", 200),
+        ("/models", 200),
+        ("/settings", 200),
         ("/nowhere", 404),
     ],
 )
@@ -135,7 +137,7 @@ def test_a_changed_setting_is_marked_and_goes_back_to_the_rule(shared_app, watch
     expect(page.get_by_label("Learning rate", exact=True)).to_have_value("0.0002")
 
 
-@pytest.mark.parametrize("path", ["/", "/runs", "/runs/00000000"])
+@pytest.mark.parametrize("path", ["/", "/runs", "/runs/00000000", "/models", "/settings"])
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 800), (820, 1180), (390, 844)])
 def test_every_page_fits_every_width(shared_app, watch, path, width, height) -> None:
     page = watch(shared_app, viewport={"width": width, "height": height}).open(path)
@@ -146,7 +148,7 @@ def test_every_page_fits_every_width(shared_app, watch, path, width, height) -> 
     keep_picture(page, f"page{path.replace('/', '-')}-{width}")
 
 
-@pytest.mark.parametrize("path", ["/", "/runs"])
+@pytest.mark.parametrize("path", ["/", "/runs", "/models", "/settings"])
 def test_every_button_has_a_name_and_every_field_a_label(shared_app, watch, path) -> None:
     page = watch(shared_app).open(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -167,6 +169,13 @@ def test_the_rail_opens_from_the_strip_on_a_phone(shared_app, watch) -> None:
     expect(page.get_by_role("complementary", name="Live")).to_be_visible()
     page.get_by_role("button", name="Show or hide live numbers").click()
     expect(page.get_by_role("complementary", name="Live")).to_be_hidden()
+
+
+def test_the_pages_beyond_the_tab_bar_are_behind_more_on_a_phone(shared_app, watch) -> None:
+    page = watch(shared_app, viewport={"width": 390, "height": 844}).open("/")
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("dialog").get_by_role("link", name="Settings").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Settings")
 
 
 ROWS = '{"conversations": [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good day"}]}\n' * 7

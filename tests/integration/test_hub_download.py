@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hub_server import COMMIT, FakeHub, FakeRepository, serving
+from tests.support.safetensors_bytes import safetensors_bytes
 
 RESOLVE = """
 import json, sys
@@ -30,21 +31,16 @@ print(json.dumps(answer))
 NAME = "acme/small-chat"
 
 
-def safetensors(values: int = 8) -> bytes:
-    header = json.dumps({"w": {"dtype": "BF16", "shape": [values], "data_offsets": [0, 2 * values]}}).encode()
-    return len(header).to_bytes(8, "little") + header + bytes(2 * values)
-
-
 def repository(**extra: object) -> FakeRepository:
     files = {
         "config.json": b'{"model_type":"llama"}',
         "tokenizer.json": b"{}",
         "tokenizer_config.json": b"{}",
-        "model.safetensors": safetensors(200_000),
+        "model.safetensors": safetensors_bytes(200_000),
         "README.md": b"card",
         "modeling_small.py": b"import os",
         "pytorch_model.bin": b"pickle",
-        "consolidated.safetensors": safetensors(),
+        "consolidated.safetensors": safetensors_bytes(),
         "onnx/model.json": b"{}",
     }
     return FakeRepository(files=files, **extra)
@@ -119,7 +115,7 @@ def test_progress_ends_at_the_size_of_the_weights(resolve):
     done, total, phase = resolve()["calls"][-1]
     assert phase == "downloading"
     assert done == total
-    assert done >= len(safetensors(200_000))
+    assert done >= len(safetensors_bytes(200_000))
 
 
 def test_no_token_is_sent_for_a_public_model(resolve, hub):

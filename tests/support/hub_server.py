@@ -32,11 +32,17 @@ class FakeRepository:
 
 @dataclass
 class FakeHub:
-    """The hub's models, faults and memory of what was asked."""
+    """The hub's models, faults and memory of what was asked.
+
+    Attributes:
+        cut_after: bytes after which the connection breaks, by file.
+        held: files of which half is sent until the event is set.
+    """
 
     repositories: dict[str, FakeRepository] = field(default_factory=dict)
     status: int | None = None
     cut_after: dict[str, int] = field(default_factory=dict)
+    held: dict[str, threading.Event] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     address: str = ""
 
@@ -124,7 +130,10 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
             body = data[start:]
             cut = hub.cut_after.get(name)
-            self._send(206 if start else 200, body, headers, body_bytes=cut, with_body=with_body)
+            released = hub.held.get(name)
+            self._send(
+                206 if start else 200, body, headers, body_bytes=cut, released=released, with_body=with_body
+            )
 
         def _send(
             self,
@@ -133,6 +142,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             headers: dict[str, str] | None = None,
             *,
             body_bytes: int | None = None,
+            released: threading.Event | None = None,
             with_body: bool = True,
         ) -> None:
             self.send_response(status)
@@ -142,6 +152,10 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if with_body and self.command == "GET":
+                if released is not None:
+                    self.wfile.write(body[: len(body) // 2])
+                    released.wait(60)
+                    body = body[len(body) // 2 :]
                 self.wfile.write(body[:body_bytes])
                 self.close_connection = body_bytes is not None
 

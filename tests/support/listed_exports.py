@@ -8,7 +8,7 @@ from backprop_core.config.exports import ExportSpec
 from backprop_core.events.journal import JournalWriter
 from backprop_core.events.types import RunCompleted, RunStarted
 from backprop_core.runs.index import first_state
-from backprop_core.runs.store import RunInfo, create_export, new_run_id
+from backprop_core.runs.store import RunInfo, create_job, new_run_id
 from backprop_core.workspace import Workspace
 
 
@@ -32,7 +32,7 @@ def finished_export(ws: Workspace, output: Path, *, quantization: str = "q8_0") 
         is_detached=True,
         version="test",
     )
-    folder = create_export(ws.home / "jobs", spec, info)
+    folder = create_job(ws.home / "jobs", spec, info)
     with JournalWriter(folder.journal_path) as journal:
         journal.append(RunStarted(attempt=1, pid=1, process_token=None, device=""))
         journal.append(RunCompleted(step=0, artifact=str(output), seconds=2.0))
