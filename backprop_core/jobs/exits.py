@@ -39,6 +39,8 @@ def _explain(code: int | None, log_tail: str) -> BackpropagateError:
             )
         if any(word in lowered for word in _OUT_OF_MEMORY_WORDS):
             return RunError("RUNTIME_GPU_OOM", f"Memory ran out and the training process ended with {name}.")
+        if name == "SIGTERM":
+            return RunError("RUNTIME_TRAINING_ABORTED", "The system ended the training process.")
         return RunError("RUNTIME_TRAINING_ABORTED", f"The training process crashed with {name}.")
     last = next((line.strip() for line in reversed(log_tail.splitlines()) if line.strip()), "")
     detail = f": {last[:200]}" if last else ""

@@ -28,6 +28,7 @@ from backprop_core.workspace import Workspace
 
 _POLL_S: Final = 0.2
 _START_DEADLINE_S: Final = 60.0
+_ADOPTED_START_S: Final = 10.0
 _LOG_TAIL_BYTES: Final = 4096
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Watch:
     kind: str
     pid: int | None = None
     launched_at: float = 0.0
+    seen_at: float = field(default_factory=time.monotonic)
     signalled_at: float | None = field(default=None)
 
 
@@ -121,8 +123,21 @@ def _look_after(ws: Workspace, watch: Watch) -> bool:
     if state.is_terminal or state.status == "queued":
         # The worker of a finished run may still be closing down; it is reaped before the watch ends.
         return watch.pid is not None
+    if watch.pid is None and state.status == "starting":
+        return _is_still_starting(ws, state, watch)
     _enforce_stop(ws, state, watch)
     return True
+
+
+def _is_still_starting(ws: Workspace, state: RunState, watch: Watch) -> bool:
+    """Return whether a run that another scheduler was launching when it died may still begin.
+
+    It may have died before it started the worker, and nobody saw how a worker ended that it did start.
+    """
+    if RunFolder(Path(state.folder)).is_worked_on() or time.monotonic() - watch.seen_at < _ADOPTED_START_S:
+        return True
+    index.mark_lost(ws.database, state.run_id, explain_exit(None, ""), ws.now())
+    return False
 
 
 def _enforce_stop(ws: Workspace, state: RunState, watch: Watch) -> None:

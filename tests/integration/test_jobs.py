@@ -11,7 +11,7 @@ from backprop_core.errors import InputError, StateError
 from backprop_core.events.journal import JournalReader
 from backprop_core.events.types import Metrics
 from backprop_core.files import read_json
-from backprop_core.jobs import queue
+from backprop_core.jobs import queue, scheduler
 from backprop_core.jobs.scheduler import run_scheduler
 from backprop_core.platform import FileLock, lock_is_free
 from backprop_core.runs.store import RunFolder
@@ -317,3 +317,15 @@ def test_a_resumed_run_of_a_python_program_becomes_one_of_ours(ws):
     runs.resume(ws, state.run_id)
     wait_for(lambda: status(ws, state.run_id) == "completed", "the run")
     assert RunFolder(ws.sandbox.path("runs", state.run_id)).info().is_detached
+
+
+def test_a_run_whose_scheduler_died_before_it_started_the_worker_does_not_stay_starting(
+    ws, launcher, monkeypatch
+):
+    monkeypatch.setattr(scheduler, "_ADOPTED_START_S", 0.1)
+    launcher.runs_scheduler = False
+    lost = submit_run(ws)
+    ws.database.move(lost, ("queued",), "starting")
+    next_one = submit_run(ws)
+    run_scheduler(ws)
+    assert (status(ws, lost), status(ws, next_one)) == ("interrupted", "completed")
