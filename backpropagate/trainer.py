@@ -23,6 +23,7 @@ from backprop_core.config.settings import load_settings
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import BackpropagateError, InputError, StateError
 from backprop_core.runs.index import first_state
+from backprop_core.services import data_fetch
 from backprop_core.services import runs as run_service
 from backprop_core.services import training as training_service
 from backprop_core.services.estimates import estimate
@@ -130,7 +131,7 @@ class Trainer:
         stops it at the next step with what it learned saved; a second one breaks it off.
 
         Args:
-            dataset: a file, a list of rows, or a `datasets.Dataset`.
+            dataset: a file, a data set of the hub (`owner/name`), a list of rows, or a `datasets.Dataset`.
             steps: optimizer steps; with neither steps nor epochs the settings decide, 100 by default.
             epochs: passes over the data; with `steps` too, whichever comes first.
             samples: use only the first rows.
@@ -147,9 +148,10 @@ class Trainer:
         if resume_from is not None:
             _require_same(data, named, resume_from)
             return self.resume(resume_from, callback)
-        layer = Layer("explicit", {**self._given, **named, "dataset": str(data.path)}, "keyword")
         ws = open_workspace()
         try:
+            here = data_fetch.local_data(ws, data.path.as_posix())
+            layer = Layer("explicit", {**self._given, **named, "dataset": here}, "keyword")
             started = _prepare(ws, layer, data)
             self._newest = train_here(
                 ws,

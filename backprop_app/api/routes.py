@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
-from backprop_app.api import exports, uploads
+from backprop_app.api import data, exports, uploads
 from backprop_app.runtime import current
 from backprop_core.errors import BackpropagateError, ExitCode
 from backprop_core.events.journal import JournalReader
@@ -80,5 +80,6 @@ def create_api() -> FastAPI:
     api.include_router(router)
     api.include_router(uploads.router)
     api.include_router(exports.router)
+    api.include_router(data.router)
     api.add_exception_handler(BackpropagateError, _coded)
     return api

@@ -1,4 +1,4 @@
-"""The list of data files, and the two ways to add one: an upload, and rows that are pasted."""
+"""The list of data files, and the ways to add one: an upload, pasted rows, a data set of the hub."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from backprop_app.components.icons import icon
 from backprop_app.components.local import Upload, link
 from backprop_app.components.pickers import ACCEPT
 from backprop_app.states.dataset import DatasetState
+from backprop_app.states.dataset_fetch import DatasetFetchState
 from backprop_app.states.dataset_work import DatasetWorkState
 
 
@@ -24,6 +25,14 @@ def add_actions() -> list[rx.Component]:
             class_name="btn",
             aria_expanded=rx.cond(DatasetWorkState.shows_paste, "true", "false"),
             on_click=DatasetWorkState.toggle_paste,
+        ),
+        rx.el.button(
+            icon("download", "s"),
+            "From the hub",
+            type="button",
+            class_name="btn",
+            aria_expanded=rx.cond(DatasetFetchState.is_open, "true", "false"),
+            on_click=DatasetFetchState.toggle,
         ),
         Upload.create(
             icon("upload", "s"), accept=ACCEPT, label="Upload a file", on_done=DatasetState.open_path
@@ -67,6 +76,46 @@ def paste_panel() -> rx.Component:
         DatasetWorkState.shows_paste,
         rx.el.section(form, class_name="panel p", aria_label="Paste rows"),
         rx.fragment(),
+    )
+
+
+def hub_panel() -> rx.Component:
+    """Return the form that fetches a data set of the hub."""
+    fields = (
+        ("repo", "Data set", "owner/name"),
+        ("split", "Split", "train"),
+        ("config", "Configuration", "the only one"),
+        ("rows", "Rows", "all"),
+    )
+    start = rx.el.button("Fetch", type="submit", class_name="btn")
+    busy = rx.el.div(
+        rx.el.span(DatasetFetchState.done, class_name="sm t2 num grow", role="status"),
+        rx.el.button("Cancel", type="button", class_name="btn sm", on_click=DatasetFetchState.cancel),
+        class_name="row mt3",
+    )
+    form = rx.el.form(
+        rx.el.div(*(_field(*field) for field in fields), class_name="grid pair stack"),
+        rx.el.div(
+            "Fetched by this machine into the app's folder, with the login of the Hugging Face tools.",
+            class_name="help",
+        ),
+        field_error(DatasetFetchState.error),
+        rx.cond(DatasetFetchState.is_fetching, busy, rx.el.div(start, class_name="row mt3")),
+        on_submit=DatasetFetchState.fetch,
+    )
+    return rx.cond(
+        DatasetFetchState.is_open,
+        rx.el.section(form, class_name="panel p", aria_label="From the hub"),
+        rx.fragment(),
+    )
+
+
+def _field(name: str, label: str, placeholder: str) -> rx.Component:
+    box = rx.el.input(
+        name=name, placeholder=placeholder, aria_label=label, auto_complete="off", max_length=200
+    )
+    return rx.el.div(
+        rx.el.span(label, class_name="label"), rx.el.div(box, class_name="inp"), class_name="field"
     )
 
 

@@ -61,6 +61,7 @@ def report_panel() -> rx.Component:
                 ),
             ),
             field_error(DatasetWorkState.report_problem),
+            rx.cond(DatasetWorkState.verdict.tone != "", _downloads(), rx.fragment()),
             _heldout(),
             _report_actions(),
             class_name="p col g3",
@@ -77,6 +78,17 @@ def _reason(item: Any) -> rx.Component:
         rx.el.span(mark, class_name=item.tone),
         rx.el.span(item.sentence, class_name="sm"),
         class_name="reason",
+    )
+
+
+def _downloads() -> rx.Component:
+    kinds = (("HTML", DatasetWorkState.html_href), ("JSON", DatasetWorkState.json_href))
+    return rx.el.div(
+        *(
+            rx.el.a(icon("download", "s"), kind, href=href, download=True, class_name="btn sm")
+            for kind, href in kinds
+        ),
+        class_name="row",
     )
 
 
@@ -193,7 +205,35 @@ def _dedupe() -> rx.Component:
 
 def _convert() -> rx.Component:
     formats = (("openai", "OpenAI messages"), ("sharegpt", "ShareGPT"), ("csv", "CSV, one answer per row"))
-    return _choice("to", "Format", formats)
+    columns = (
+        ("prompt", "Column of questions"),
+        ("completion", "Column of answers"),
+        ("system", "Column of system turns"),
+        ("text", "Column of raw text"),
+        ("chat", "Column of turns"),
+    )
+    return rx.el.div(
+        _choice("to", "Format", formats),
+        rx.el.div("Where the names of the columns say nothing, name them here.", class_name="help"),
+        _pair(*(_column(name, label) for name, label in columns)),
+        class_name="col g3",
+    )
+
+
+def _column(name: str, label: str) -> rx.Component:
+    chosen: Any = DatasetWorkState.remembered[name]
+    columns: Any = DatasetWorkState.columns
+    select = rx.el.select(
+        rx.el.option("As found", value=""),
+        rx.foreach(columns, lambda column: rx.el.option(column, value=column)),
+        name=name,
+        aria_label=label,
+        default_value=chosen,
+        key=f"{name}-{chosen}-{columns.length()}",
+    )
+    return rx.el.div(
+        rx.el.span(label, class_name="label"), rx.el.div(select, class_name="inp"), class_name="field"
+    )
 
 
 def _pair(*children: rx.Component) -> rx.Component:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from backprop_app.components.basics import empty, page_head
-from backprop_app.components.dataset_files import add_actions, file_list, paste_panel
+from backprop_app.components.dataset_files import add_actions, file_list, hub_panel, paste_panel
 from backprop_app.components.dataset_mask import microscope
 from backprop_app.components.dataset_rows import figures, length_panel, rows_panel
 from backprop_app.components.dataset_work import change_panel, report_panel, versions_panel
@@ -29,6 +29,7 @@ def _files() -> rx.Component:
     return rx.fragment(
         page_head("Dataset", "See exactly what a model would learn, before it does.", *add_actions()),
         paste_panel(),
+        hub_panel(),
         file_list(),
     )
 

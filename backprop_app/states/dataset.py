@@ -68,6 +68,7 @@ class DatasetState(rx.State):
     _shown: tuple[ShownRow, ...] = ()
     _land_on: int = 0
     _unusable: tuple[int, ...] = ()
+    _long: tuple[int, ...] = ()
     _repeated: tuple[int, ...] = ()
     _repeats: dict[int, int] = {}
 
@@ -182,11 +183,12 @@ class DatasetState(rx.State):
         assign(self, page=0, selected=0, rows_filter="all", total=0, has_rows=False, has_more=False)
         assign(self, mask=MaskView(), figures=FiguresView(), lengths=LengthView())
         self._shown, self._land_on = (), 0
-        self._unusable, self._repeated, self._repeats = (), (), {}
+        self._unusable, self._long, self._repeated, self._repeats = (), (), (), {}
         self.revision += 1
 
     def _asked(self) -> _Asked:
-        numbers = {"unusable": self._unusable, "repeated": self._repeated}.get(self.rows_filter)
+        listed = {"unusable": self._unusable, "long": self._long, "repeated": self._repeated}
+        numbers = listed.get(self.rows_filter)
         return _Asked(self.path, choices_of(self), self.page, self.rows_filter, numbers)
 
     def _take_rows(self, page: RowsPage) -> None:
@@ -271,6 +273,7 @@ def show_figures(state: DatasetState, found: FileFigures, report: DataReview | N
         assign(state, rows=views.row_items(state._shown, state._repeats))
     facts = summary or found.facts
     state._unusable = tuple(problem.row for problem in facts.problems)
+    state._long = summary.first_truncated if summary is not None else ()
     assign(
         state,
         total=facts.rows,

@@ -27,7 +27,8 @@ from backprop_app.views import dataset_report as reports
 from backprop_app.views.dataset import NOTHING
 from backprop_app.views.dataset_report import ReasonView, VerdictView, VersionItem
 from backprop_app.views.form import Option
-from backprop_core.datasets.operations import OPERATIONS
+from backprop_core.datasets.detect import Layout
+from backprop_core.datasets.operations import OPERATIONS, Convert
 from backprop_core.datasets.review import DataReview
 from backprop_core.errors import BackpropagateError
 from backprop_core.services import data_changes, data_files, datasets
@@ -57,6 +58,10 @@ class DatasetWorkState(rx.State):
     version_text: str = ""
     shows_paste: bool = False
     paste_error: str = ""
+    columns: list[str] = []
+    remembered: dict[str, str] = {}
+    html_href: str = ""
+    json_href: str = ""
     _job: Any = None
     _looked_at: str = ""
 
@@ -65,7 +70,25 @@ class DatasetWorkState(rx.State):
         """Open the file that the address names, or the list of files."""
         data, train = await self.get_state(DatasetState), await self.get_state(TrainState)
         open_file(data, str(self.router.url.query_parameters.get("file", ""))[:_MAX_TEXT], train.draft)
-        return [DatasetState.read, DatasetWorkState.count] if data.path else DatasetState.list_files
+        assign(self, columns=[], remembered=dict.fromkeys(data_changes.COLUMN_FIELDS, ""))
+        if not data.path:
+            return DatasetState.list_files
+        return [DatasetState.read, DatasetWorkState.count, DatasetWorkState.read_columns]
+
+    @rx.event(background=True)
+    async def read_columns(self) -> None:
+        """Find the columns that can be named by hand."""
+        runtime = current()
+        async with self:
+            path = (await self.get_state(DatasetState)).path
+        try:
+            found = await asyncio.to_thread(data_changes.columns_of, runtime.ws, Path(path))
+        except BackpropagateError:
+            # What is wrong with the file stands on the page already.
+            return
+        async with self:
+            if path == (await self.get_state(DatasetState)).path:
+                assign(self, columns=list(found.names), remembered=self.remembered | dict(found.remembered))
 
     @rx.event
     async def choose_model(self, key: str) -> Any:
@@ -102,6 +125,8 @@ class DatasetWorkState(rx.State):
                 data = await self.get_state(DatasetState)
                 if path == data.path:
                     assign(data, problem=error.message, problem_hint=error.hint)
+                    if error.details.get("layout") == Layout.UNKNOWN:
+                        self.operation = Convert.name
             return None
         async with self:
             data = await self.get_state(DatasetState)
@@ -197,10 +222,12 @@ class DatasetWorkState(rx.State):
         return DatasetWorkState.start_report
 
     @rx.event
-    def choose_operation(self, key: str) -> None:
-        """Show the fields of another operation."""
+    async def choose_operation(self, key: str) -> None:
+        """Show the fields of another operation, and its command."""
         if key in OPERATIONS:
             self.operation, self.operation_error = key, ""
+            data = await self.get_state(DatasetState)
+            data.command = views.operation_command(data.path, key)
 
     @rx.event(background=True)
     async def make(self, values: dict[str, str]) -> Any:
@@ -254,6 +281,9 @@ class DatasetWorkState(rx.State):
 
     def _show(self, data: DatasetState, report: DataReview) -> None:
         assign(self, verdict=reports.verdict_view(report), reasons=reports.reason_views(report))
+        asked = (data.path, data.model, data.length, self.heldout)
+        self.html_href = views.report_href(*asked, learns_all=data.learns_all, kind="html")
+        self.json_href = views.report_href(*asked, learns_all=data.learns_all, kind="json")
         show_figures(data, FileFigures(report.summary, report.histogram), report)
 
 

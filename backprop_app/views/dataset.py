@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from backprop_app.views.form import shown_path
 from backprop_core import units
@@ -21,7 +21,7 @@ from backprop_core.services.datasets import FileEntry, RowsPage
 
 NOTHING: Final = "–"
 DEFAULT_LENGTH: Final = "2048"
-FILTERS: Final = (("all", "All"), ("unusable", "Unusable"), ("repeated", "Duplicate"))
+FILTERS: Final = (("all", "All"), ("unusable", "Unusable"), ("long", "Too long"), ("repeated", "Duplicate"))
 
 _WORDS: Final = 90
 _HEADER_CHARS: Final = 12
@@ -201,6 +201,19 @@ def command(path: str, model: str, length: str) -> str:
         return "report FILE"
     words = ["report", shlex.quote(shown_path(path)), "-m", shlex.quote(model)]
     return " ".join([*words, *(["--max-seq-length", length] if length != DEFAULT_LENGTH else [])])
+
+
+def operation_command(path: str, operation: str) -> str:
+    """Return what follows `backprop data` to make such a version."""
+    word = {"curriculum": "order"}.get(operation, operation)
+    more = {"sample": " --rows 1000"}.get(operation, "")
+    return f"{word} {shlex.quote(shown_path(path))}{more}" if path else "report FILE"
+
+
+def report_href(path: str, model: str, length: str, heldout: str, *, learns_all: bool, kind: str) -> str:
+    """Return the address of the report on a file, as a page or as JSON."""
+    asked = {"file": path, "model": model, "max_seq_length": length, "heldout": heldout, "format": kind}
+    return f"/api/data/report?{urlencode(asked | {'learns_all': str(learns_all).lower()})}"
 
 
 def mask_view(

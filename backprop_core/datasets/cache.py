@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from backprop_core import files
-from backprop_core.datasets.convert import ColumnMap, convert
+from backprop_core.datasets.convert import convert
 from backprop_core.datasets.mask import Encoded, Overlength, encode_many
 from backprop_core.datasets.readers import RowReader
 from backprop_core.datasets.rows import Conversation, RowCode, RowProblem
@@ -34,14 +34,12 @@ class EncodeChoices:
         train_on_responses: loss on answers only.
         overlength: what happens to longer rows.
         samples: usable rows to take; None for all.
-        mapping: columns named by hand.
     """
 
     max_seq_length: int
     train_on_responses: bool = True
     overlength: Overlength = "truncate"
     samples: int | None = None
-    mapping: ColumnMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ def _batches(
         for number, value in batch.rows:
             if choices.samples is not None and taken >= choices.samples:
                 break
-            converted = convert(value, number, choices.mapping)
+            converted = convert(value, number)
             if isinstance(converted, RowProblem):
                 problems.append(converted)
                 continue

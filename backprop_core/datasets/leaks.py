@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from backprop_core.datasets.convert import ColumnMap, convert
+from backprop_core.datasets.convert import convert
 from backprop_core.datasets.duplicates import NearIndex, can_find_near
 from backprop_core.datasets.readers import RowReader
 from backprop_core.datasets.rows import Conversation
@@ -46,7 +46,6 @@ class LeakFinder:
     Args:
         heldout: the held-out file.
         near: whether nearly equal rows are looked for.
-        mapping: columns named by hand.
         limits: sizes at which reading stops.
 
     Raises:
@@ -58,13 +57,12 @@ class LeakFinder:
         heldout: Path,
         *,
         near: bool = True,
-        mapping: ColumnMap | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._near = NearIndex() if near and can_find_near() else None
         self._questions: dict[bytes, int] = {}
         self._rows = 0
-        for conversation in _conversations(heldout, mapping, limits):
+        for conversation in _conversations(heldout, limits):
             self._rows += 1
             self._questions.setdefault(digest(words_of(question_text(conversation))), conversation.row)
             if self._near is not None:
@@ -106,9 +104,9 @@ class LeakFinder:
             self._pairs.append((row, heldout_row))
 
 
-def _conversations(path: Path, mapping: ColumnMap | None, limits: Limits) -> Iterator[Conversation]:
+def _conversations(path: Path, limits: Limits) -> Iterator[Conversation]:
     for batch in RowReader(path, limits=limits, digest=False).batches():
         for number, value in batch.rows:
-            converted = convert(value, number, mapping)
+            converted = convert(value, number)
             if isinstance(converted, Conversation):
                 yield converted

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import orjson
 
-from backprop_core.datasets.convert import convert
+from backprop_core.datasets.convert import ColumnMap, convert
 from backprop_core.datasets.duplicates import DuplicateFinder, NearIndex
 from backprop_core.datasets.readers import read_rows
 from backprop_core.datasets.rows import Conversation, RawRow
@@ -107,10 +107,26 @@ class Convert:
 
     Args:
         to: `openai`, `sharegpt` or `csv`; the last holds one question and answer per row.
+        prompt: column of what the user says, for files whose own names say nothing; needs `completion`.
+        completion: column of what the assistant answers.
+        system: column of the system turn.
+        text: column of raw text; excludes the others.
+        chat: column of a list of turns; excludes the others.
     """
 
     name: ClassVar[str] = "convert"
     to: OutputFormat = "openai"
+    prompt: str = ""
+    completion: str = ""
+    system: str = ""
+    text: str = ""
+    chat: str = ""
+
+    @property
+    def columns(self) -> ColumnMap | None:
+        """The columns named by hand; None when the formats of the rows are to be found."""
+        named = (self.prompt, self.completion, self.system, self.text, self.chat)
+        return ColumnMap(*(name or None for name in named)) if any(named) else None
 
 
 Operation = Filter | Dedupe | Curriculum | Sample | Split | Convert
@@ -158,8 +174,19 @@ def check(operation: Operation) -> None:
             raise _invalid(f"rows is {rows}; it must be 1 or more.")
         case Split(share=share) if not 0 < share < 1:
             raise _invalid(f"share is {share}; it must be above 0 and below 1.")
+        case Convert() if operation.columns is not None:
+            _check_columns(operation)
         case _:
             return
+
+
+def _check_columns(operation: Convert) -> None:
+    pair = bool(operation.prompt), bool(operation.completion)
+    ways = (any((*pair, operation.system)), bool(operation.text), bool(operation.chat))
+    if sum(ways) > 1:
+        raise _invalid("Name a pair of columns, or one of text, or one of turns, not several of them.")
+    if ways[0] and not all(pair):
+        raise _invalid("Both a column of questions and one of answers must be named.")
 
 
 def run(operation: Operation, source: Path) -> Iterator[bytes]:
@@ -189,9 +216,9 @@ def _raw(source: Path) -> Iterator[RawRow]:
     return (row for row in read_rows(source) if isinstance(row, RawRow))
 
 
-def _usable(source: Path) -> Iterator[tuple[RawRow, Conversation]]:
+def _usable(source: Path, columns: ColumnMap | None = None) -> Iterator[tuple[RawRow, Conversation]]:
     for row in _raw(source):
-        converted = convert(row.value, row.row)
+        converted = convert(row.value, row.row, columns)
         if isinstance(converted, Conversation):
             yield row, converted
 
@@ -272,10 +299,24 @@ def _split(operation: Split, source: Path) -> Iterator[bytes]:
 
 
 def _convert(operation: Convert, source: Path) -> Iterator[bytes]:
+    _require_columns(operation, source)
     if operation.to == "csv":
         yield b"prompt,completion\r\n"
-    for _, conversation in _usable(source):
+    for _, conversation in _usable(source, operation.columns):
         yield row_of(conversation, operation.to)
+
+
+def _require_columns(operation: Convert, source: Path) -> None:
+    """Refuse columns that the first row does not have."""
+    named = [operation.prompt, operation.completion, operation.system, operation.text, operation.chat]
+    first = next(_raw(source), None)
+    missing = [name for name in named if name and first is not None and name not in first.value]
+    if missing:
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"{source.name!r} has no column {missing[0][:60]!r}.",
+            hint=f"It has {', '.join(str(name)[:30] for name in list(first.value)[:10])}." if first else "",
+        )
 
 
 def _rank(seed: int, key: bytes) -> bytes:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
-from backprop_core.datasets.convert import ColumnMap, convert
+from backprop_core.datasets.convert import convert
 from backprop_core.datasets.detect import Detection, detect
 from backprop_core.datasets.mask import Encoded, TurnSpan, encode
 from backprop_core.datasets.readers import read_rows
@@ -74,7 +74,6 @@ def preview(
     skip: int = 0,
     count: int = 20,
     train_on_responses: bool = True,
-    mapping: ColumnMap | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Preview:
     """Return a page of rows; only as much of the file is read as that takes.
@@ -86,7 +85,6 @@ def preview(
         skip: rows to pass over, unusable ones counted.
         count: rows to return.
         train_on_responses: loss on answers only.
-        mapping: columns named by hand.
         limits: sizes at which reading stops.
 
     Raises:
@@ -95,7 +93,7 @@ def preview(
     first = list(islice(read_rows(path, limits=limits), max(_DETECTED_ROWS, count)))
     detection = detect(row.value for row in first if isinstance(row, RawRow))
     found = first[:count] if not skip else list(islice(read_rows(path, limits=limits), skip, skip + count))
-    rows = (show(row, tokenizer, max_seq_length, train_on_responses, mapping) for row in found)
+    rows = (show(row, tokenizer, max_seq_length, train_on_responses) for row in found)
     return Preview(detection, tuple(rows))
 
 
@@ -104,12 +102,11 @@ def show(
     tokenizer: ChatTokenizer,
     max_seq_length: int,
     train_on_responses: bool = True,
-    mapping: ColumnMap | None = None,
 ) -> ShownRow:
     """Return one row with its tokens, or with what is wrong with it."""
     if isinstance(row, RowProblem):
         return ShownRow(row.row, problem=row)
-    converted = convert(row.value, row.row, mapping)
+    converted = convert(row.value, row.row)
     if isinstance(converted, RowProblem):
         return ShownRow(row.row, problem=converted)
     problem = None

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backprop_core.datasets.convert import ColumnMap
 from backprop_core.datasets.detect import Detection, Layout, summarize_layouts
 from backprop_core.datasets.rows import RowProblem
 from backprop_core.datasets.scan import Scan, ScanChoices, scan_file
@@ -31,7 +30,7 @@ class DatasetSummary:
         tokens_total: tokens of the whole file after truncation.
         tokens_with_loss: those that carry loss; `share_with_loss` is their share, 0 to 1.
         longest_tokens: tokens of the longest row before truncation; p50, p95 and p99 likewise.
-        truncated_rows: rows longer than the chosen length.
+        truncated_rows: rows longer than the chosen length; `first_truncated` names the first of them.
         neutralized_rows: rows whose text held control tokens.
         reasoning_lost_rows: rows with thinking that the template does not print.
         unanswered_rows: rows whose last turn is not an answer.
@@ -56,6 +55,7 @@ class DatasetSummary:
     p95: int
     p99: int
     truncated_rows: int
+    first_truncated: tuple[int, ...]
     neutralized_rows: int
     reasoning_lost_rows: int
     unanswered_rows: int
@@ -90,21 +90,18 @@ class StructureSummary:
     size_bytes: int
 
 
-def inspect_structure(
-    path: Path, *, mapping: ColumnMap | None = None, limits: Limits = DEFAULT_LIMITS
-) -> StructureSummary:
+def inspect_structure(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> StructureSummary:
     """Check every row of a file, without a model.
 
     Args:
         path: the data file.
-        mapping: columns named by hand.
         limits: sizes at which reading stops.
 
     Raises:
         InputError: INPUT_DATASET_INVALID, no row is usable; and everything that
             `RowReader.batches` raises.
     """
-    scan = scan_file(path, None, ScanChoices(0, None, True, mapping, limits))
+    scan = scan_file(path, None, ScanChoices(0, None, True, limits))
     detection = summarize_layouts(scan.layouts)
     if not scan.convertible:
         raise _nothing_to_learn(path, scan, detection)
@@ -130,7 +127,6 @@ def inspect(
     limit: int = 2000,
     *,
     train_on_responses: bool = True,
-    mapping: ColumnMap | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> DatasetSummary:
     """Check every row of a file and count the tokens of its first `limit` usable rows.
@@ -141,14 +137,13 @@ def inspect(
         max_seq_length: tokens kept of each row.
         limit: usable rows to tokenize; beyond them the totals are projected.
         train_on_responses: loss on answers only.
-        mapping: columns named by hand.
         limits: sizes at which reading stops.
 
     Raises:
         InputError: INPUT_DATASET_INVALID, no row is usable or no token would carry loss; and
             everything that `RowReader.batches` raises.
     """
-    choices = ScanChoices(max_seq_length, limit, train_on_responses, mapping, limits)
+    choices = ScanChoices(max_seq_length, limit, train_on_responses, limits)
     return summarize(path, scan_file(path, tokenizer, choices))
 
 
@@ -183,6 +178,7 @@ def summarize(path: Path, scan: Scan) -> DatasetSummary:
         p95=percentile(lengths, 95),
         p99=percentile(lengths, 99),
         truncated_rows=round(tokens.truncated_rows * scale),
+        first_truncated=tuple(tokens.first_truncated),
         neutralized_rows=round(tokens.neutralized_rows * scale),
         reasoning_lost_rows=round(tokens.reasoning_lost_rows * scale),
         unanswered_rows=round(scan.unanswered_rows * scale),

@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from backprop_core.datasets.convert import ColumnMap
 from backprop_core.datasets.duplicates import DuplicateFinder, DuplicateFindings
 from backprop_core.datasets.leaks import LeakFinder, LeakFindings
 from backprop_core.datasets.report import DatasetSummary, summarize
@@ -96,7 +95,6 @@ def review(
     limit: int | None = None,
     near: bool = True,
     train_on_responses: bool = True,
-    mapping: ColumnMap | None = None,
     limits: Limits = DEFAULT_LIMITS,
     watcher: Observer | None = None,
 ) -> DataReview:
@@ -110,7 +108,6 @@ def review(
         limit: usable rows to tokenize; None for all.
         near: whether nearly equal rows are looked for; needs the `validation` extra.
         train_on_responses: loss on answers only.
-        mapping: columns named by hand.
         limits: sizes at which reading stops.
         watcher: sees each usable row too, to tell how far the report is; what it raises ends it.
 
@@ -120,8 +117,8 @@ def review(
     """
     watchers = _Watchers(DuplicateFinder(near=near), SecretFinder(), _Answers())
     if heldout is not None:
-        watchers.leaks = LeakFinder(heldout, near=near, mapping=mapping, limits=limits)
-    choices = ScanChoices(max_seq_length, limit, train_on_responses, mapping, limits)
+        watchers.leaks = LeakFinder(heldout, near=near, limits=limits)
+    choices = ScanChoices(max_seq_length, limit, train_on_responses, limits)
     scan = scan_file(path, tokenizer, choices, watchers.all() + ([watcher] if watcher else []))
     return _concluded(path, tokenizer, choices, scan, watchers)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from backprop_core.datasets.convert import ColumnMap, convert, layout_if_plain
+from backprop_core.datasets.convert import convert, layout_if_plain
 from backprop_core.datasets.detect import Layout, layout_of
 from backprop_core.datasets.mask import encode_many
 from backprop_core.datasets.readers import RowReader
@@ -37,14 +37,12 @@ class ScanChoices:
         max_seq_length: tokens kept of each row.
         limit: usable rows to tokenize; None for all.
         train_on_responses: loss on answers only.
-        mapping: columns named by hand.
         limits: sizes at which reading stops.
     """
 
     max_seq_length: int
     limit: int | None = 2000
     train_on_responses: bool = True
-    mapping: ColumnMap | None = None
     limits: Limits = DEFAULT_LIMITS
 
 
@@ -56,6 +54,7 @@ class TokenTally:
     total: int = 0
     with_loss: int = 0
     truncated_rows: int = 0
+    first_truncated: list[int] = field(default_factory=list)
     lost_tokens: int = 0
     neutralized_rows: int = 0
     reasoning_lost_rows: int = 0
@@ -109,12 +108,12 @@ def scan_file(
             scan.refuse(problem)
         for number, value in batch.rows:
             is_counted = tokenizer is not None and (choices.limit is None or scan.looked_at < choices.limit)
-            if not (is_counted or observers or choices.mapping) and (plain := layout_if_plain(value)):
+            if not (is_counted or observers) and (plain := layout_if_plain(value)):
                 scan.layouts[plain] += 1
                 scan.convertible += 1
                 continue
             scan.layouts[layout_of(value)] += 1
-            converted = convert(value, number, choices.mapping)
+            converted = convert(value, number)
             if isinstance(converted, RowProblem):
                 scan.refuse(converted)
                 continue
@@ -138,14 +137,18 @@ def _count_tokens(
     conversations: Sequence[Conversation], tokenizer: ChatTokenizer, choices: ScanChoices, scan: Scan
 ) -> None:
     tally = scan.tokens
-    for result in encode_many(conversations, tokenizer, choices.max_seq_length, choices.train_on_responses):
+    results = encode_many(conversations, tokenizer, choices.max_seq_length, choices.train_on_responses)
+    for conversation, result in zip(conversations, results, strict=True):
         if isinstance(result, RowProblem):
             scan.refuse(result)
             continue
         tally.rows += 1
         tally.total += len(result.input_ids)
         tally.with_loss += result.n_loss
-        tally.truncated_rows += result.n_truncated > 0
+        if result.n_truncated:
+            tally.truncated_rows += 1
+            if len(tally.first_truncated) < _KEPT_PROBLEMS:
+                tally.first_truncated.append(conversation.row)
         tally.lost_tokens += result.n_truncated
         tally.neutralized_rows += result.n_neutralized > 0
         tally.reasoning_lost_rows += result.loses_reasoning

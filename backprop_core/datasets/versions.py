@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -93,7 +93,14 @@ def apply(operation: Operation, source: Path, target: Path, *, now: datetime) ->
     return _keep(recipe, target)
 
 
-def fetch(source: HubSource, target: Path, *, token: str | None = None, now: datetime) -> Version:
+def fetch(
+    source: HubSource,
+    target: Path,
+    *,
+    token: str | None = None,
+    now: datetime,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> Version:
     """Fetch a data set of the hub into a file, whole or not at all.
 
     Args:
@@ -101,13 +108,22 @@ def fetch(source: HubSource, target: Path, *, token: str | None = None, now: dat
         target: the JSONL file to write; must not exist.
         token: for gated data sets; it is kept nowhere.
         now: the wall time for the recipe.
+        on_rows: told the number of rows that are here; what it raises ends the transfer.
 
     Raises:
         InputError: as `hub_lines`; the target exists, or the split has no rows.
         DependencyError: DEP_EXTRA_MISSING.
     """
-    pieces = ((piece, piece.count(b"\n")) for piece in hub_lines(source, token=token))
-    rows, digest = _write(target, pieces, f"{source.repo!r} has no rows in the split {source.split!r}.")
+
+    def pieces() -> Iterator[tuple[bytes, int]]:
+        here = 0
+        for piece in hub_lines(source, token=token):
+            count = piece.count(b"\n")
+            here += count
+            on_rows(here)
+            yield piece, count
+
+    rows, digest = _write(target, pieces(), f"{source.repo!r} has no rows in the split {source.split!r}.")
     recipe = Recipe("fetch", asdict(source), source.repo, "", rows, digest, now.isoformat(timespec="seconds"))
     return _keep(recipe, target)
 

@@ -72,7 +72,7 @@ def look_up(hub_id: str, site: HubSite, token: str | None) -> HubModel:
     """
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    secret = token or _saved_token()
+    secret = token or saved_token()
     with _causes_named(hub_id, site, has_token=secret is not None):
         try:
             info = _model_info(hub_id, site, False)
@@ -173,7 +173,7 @@ def _drop_code_fields(folder: Path) -> None:
                 files.write_json(path, config)
 
 
-def _saved_token() -> str | None:
+def saved_token() -> str | None:
     """Return the login of Hugging Face tools, unless the user told them not to use it unasked."""
     from huggingface_hub import constants, get_token
 

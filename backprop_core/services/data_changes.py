@@ -9,7 +9,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -22,8 +22,17 @@ from backprop_core.datasets.operations import (
     Split,
     operation_from,
 )
+from backprop_core.datasets.readers import read_rows
 from backprop_core.datasets.report import inspect_structure
-from backprop_core.datasets.versions import Version, apply, list_versions, next_version, version_number
+from backprop_core.datasets.rows import RawRow
+from backprop_core.datasets.versions import (
+    Version,
+    apply,
+    list_versions,
+    next_version,
+    read_recipe,
+    version_number,
+)
 from backprop_core.datasets.write_rows import OutputFormat
 from backprop_core.errors import BackpropagateError, InputError, StateError
 from backprop_core.platform import FileLock
@@ -32,10 +41,12 @@ from backprop_core.workspace import Workspace
 
 FOLDER: Final = "datasets"
 PASTED_CHARS: Final = 100_000
+COLUMN_FIELDS: Final = ("prompt", "completion", "system", "text", "chat")
 
 _MAX_STEM: Final = 60
 _MAX_VALUE: Final = 1000
 _LISTED: Final = 500
+_SHOWN_COLUMNS: Final = 200
 _WAIT_S: Final = 600.0
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "order": ("short_first", "long_first"),
@@ -51,7 +62,7 @@ def operation_of(name: str, form: Mapping[str, str]) -> Operation:
         InputError: INPUT_VALIDATION_FAILED, naming the field and its value.
     """
     kind = OPERATIONS.get(name)
-    defaults = {field.name: field.default for field in fields(kind)} if kind else {}
+    defaults = {item.name: item.default for item in fields(kind)} if kind else {}
     given = {
         key: _value(key, str(text).strip(), defaults.get(key))
         for key, text in form.items()
@@ -139,6 +150,41 @@ def versions_of(ws: Workspace, path: Path) -> tuple[Version, ...]:
         if version_number(_bare(found)) == 1 and stem_of(found) == stem and found.name in sources
     ]
     return (*originals[:1], *made)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a file, and which of them were last named by hand for a file with the same ones."""
+
+    names: tuple[str, ...] = ()
+    remembered: Mapping[str, str] = field(default_factory=dict)
+
+
+def columns_of(ws: Workspace, path: Path) -> Columns:
+    """Return the columns of the first row that is one.
+
+    Raises:
+        StateError: SANDBOX_PATH_OUTSIDE.
+        InputError: the file cannot be read.
+    """
+    check_readable(ws, path)
+    first = next((row for row in read_rows(path) if isinstance(row, RawRow)), None)
+    names = tuple(str(name) for name in first.value)[:_SHOWN_COLUMNS] if first is not None else ()
+    return Columns(names, _remembered(ws, frozenset(names)))
+
+
+def _remembered(ws: Workspace, names: frozenset[str]) -> dict[str, str]:
+    """Return the columns of the newest recipe that named some, when this file has all of them."""
+    folder = _folder(ws)
+    for path in sorted(folder.glob("*.recipe.json"), key=lambda path: -path.stat().st_mtime)[:_LISTED]:
+        recipe = read_recipe(path.with_name(path.name.replace(".recipe.json", ".jsonl")))
+        if recipe is None or recipe.operation != Convert.name:
+            continue
+        named = {key: str(recipe.parameters.get(key) or "") for key in COLUMN_FIELDS}
+        chosen = {key: name for key, name in named.items() if name}
+        if chosen and names.issuperset(chosen.values()):
+            return chosen
+    return {}
 
 
 def save_pasted(ws: Workspace, name: str, text: str) -> Path:

@@ -1,9 +1,10 @@
-"""`backprop data convert|split|dedupe|filter|sample|order`: new versions of a file, which stays as it is."""
+"""`backprop data convert|fetch|split|dedupe|filter|sample|order`: new versions of a file, which stays as it is."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,9 +30,30 @@ SEED = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives th
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
+def _column(name: str, help_text: str) -> Any:
+    return typer.Option(f"--{name}-column", metavar="COLUMN", help=f"{help_text}.", show_default=False)
+
+
+def fetch_progress(repo: str) -> Callable[[int], None]:
+    """Return what tells, at most once a second, how many rows of a data set are here."""
+    from backprop_core import units
+    from backpropagate.cli.render import talk
+
+    told_at = time.monotonic()
+
+    def on_rows(rows: int) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= 1:
+            told_at = time.monotonic()
+            talk(f"{repo}: {units.count(rows)} rows")
+
+    return on_rows
+
+
 def add_to(group: typer.Typer) -> None:
     """Add the commands of this file to `backprop data`."""
     command(group, "convert")(convert)
+    command(group, "fetch")(fetch)
     command(group, "split")(split)
     command(group, "dedupe")(dedupe)
     command(group, "filter")(filter_rows)
@@ -41,12 +63,63 @@ def add_to(group: typer.Typer) -> None:
 
 def convert(
     file: FILE,
-    to: Annotated[Literal["openai", "sharegpt", "csv"], typer.Option("--to", help="Format of the new file.")],
+    to: Annotated[
+        Literal["openai", "sharegpt", "csv"], typer.Option("--to", help="Format of the new file.")
+    ] = "openai",
+    prompt: Annotated[str, _column("prompt", "Column of what the user says")] = "",
+    completion: Annotated[str, _column("completion", "Column of what the assistant answers")] = "",
+    system: Annotated[str, _column("system", "Column of the system turn")] = "",
+    text: Annotated[str, _column("text", "Column of raw text")] = "",
+    chat: Annotated[str, _column("chat", "Column of a list of turns")] = "",
     output: OUTPUT = None,
     as_json: AS_JSON = False,
 ) -> None:
-    """Write every usable row in one format."""
-    _make(file, [("convert", {"to": to}, output)], as_json=as_json)
+    """Write every usable row in one format; columns can be named where their names say nothing."""
+    values = {
+        "to": to,
+        "prompt": prompt,
+        "completion": completion,
+        "system": system,
+        "text": text,
+        "chat": chat,
+    }
+    _make(file, [("convert", values, output)], as_json=as_json)
+
+
+def fetch(
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Data set of the hub.")],
+    split: Annotated[str, typer.Option("--split", help="Which split.")] = "train",
+    config: Annotated[
+        str, typer.Option("--config", help="Which configuration.", show_default="the only one")
+    ] = "",
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, help="Take so many rows.", show_default="all")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", dir_okay=False, help="The new file.", show_default="OWNER--NAME-SPLIT.jsonl"
+        ),
+    ] = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Fetch a data set of the hub into a file."""
+    from backprop_core import units
+    from backprop_core.datasets.hub_rows import HubSource
+    from backprop_core.services import data_fetch
+    from backpropagate.cli.opening import workspace
+    from backpropagate.cli.render import put, put_json, talk
+
+    source = HubSource(repo, split, config or None, limit=rows)
+    with workspace() as ws:
+        made = data_fetch.fetch(
+            ws, source, output or Path(data_fetch.file_name(source)), fetch_progress(repo)
+        )
+    if as_json:
+        put_json("versions", [dataclasses.asdict(made)])
+        return
+    put(str(made.path))
+    talk(f"{units.count(made.recipe.rows if made.recipe else 0)} rows in {made.path.name}")
 
 
 def split(

@@ -42,18 +42,22 @@ def train(
     Ctrl-C once stops the run at the next step with what it learned saved, twice ends it at once.
     """
     from backprop_core.config.resolve import Layer
-    from backprop_core.services import training
+    from backprop_core.services import data_fetch, training
+    from backpropagate.cli.data_versions import fetch_progress
     from backpropagate.cli.opening import workspace
     from backpropagate.cli.plan import show_draft
     from backpropagate.cli.steering import resume_and_follow
     from backpropagate.cli.submitted import follow_submitted
 
     given = given_values(fields)
-    layer = Layer("flag", given)
     with workspace() as ws:
         if resume is not None:
             _require_alone(given, dry_run=dry_run)
             return resume_and_follow(ws, resume, detach=detach, as_json=as_json)
+        if given.get("dataset"):
+            data = given["dataset"]
+            given["dataset"] = data_fetch.local_data(ws, data, fetch_progress(data), may_fetch=not dry_run)
+        layer = Layer("flag", given)
         if dry_run:
             return show_draft(training.draft(ws, [layer], source="cli"), as_json=as_json)
         started = training.start(ws, [layer], source="cli")

@@ -8,7 +8,7 @@ import pytest
 
 from backprop_core.datasets import cache as cache_module
 from backprop_core.datasets.cache import EncodeChoices, encode_file
-from backprop_core.datasets.convert import ColumnMap, convert
+from backprop_core.datasets.convert import convert
 from backprop_core.datasets.mask import encode
 from backprop_core.datasets.rows import Conversation, RowCode
 from backprop_core.errors import InputError
@@ -65,7 +65,6 @@ def test_the_second_time_nothing_is_tokenized(path, tmp_path, monkeypatch):
         EncodeChoices(60, train_on_responses=False),
         EncodeChoices(60, overlength="drop"),
         EncodeChoices(60, samples=3),
-        EncodeChoices(60, mapping=ColumnMap(text="prompt")),
     ],
 )
 def test_another_choice_is_encoded_anew(path, tmp_path, choices):

@@ -132,6 +132,22 @@ GOLDEN_TOOLS = {
         '[TOOL_RESULTS] {"content": "dry"}[/TOOL_RESULTS]⟦ No.</s>⟧'
     ),
 }
+# Templates that print no structured calls learn a call that stands in the text, and read its result.
+TEXT_CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+GOLDEN_TEXT_TOOLS = {
+    "phi-4-mini-3.8b": (
+        f"<|user|>Rain?<|end|><|assistant|>⟦{TEXT_CALL}<|end|>⟧<|tool|>dry<|end|>"
+        "<|assistant|>⟦No.<|end|>⟧<|endoftext|>"
+    ),
+    "smollm3-3b": (
+        f"{_SMOLLM3}<|im_end|>\n{_USER}Rain?<|im_end|>\n{_EMPTY_THINKING_3}⟦{TEXT_CALL}<|im_end|>⟧\n"
+        f"{_USER}dry<|im_end|>\n{_EMPTY_THINKING_3}⟦No.<|im_end|>⟧\n"
+    ),
+    "smollm2-135m": (
+        f"{_SMOLLM2}{_USER}Rain?<|im_end|>\n{_ANSWER}⟦{TEXT_CALL}<|im_end|>⟧\n"
+        f"<|im_start|>tool\ndry<|im_end|>\n{_ANSWER}⟦No.<|im_end|>⟧\n"
+    ),
+}
 WITHOUT_TOOLS = ("phi-4-mini-3.8b", "smollm3-3b", "smollm2-135m")
 
 
@@ -158,6 +174,14 @@ def test_loss_covers_tool_calls_but_not_their_results(name):
 
     assert (asked, "⟦" in before) == ("Rain?", False)
     assert after == GOLDEN_TOOLS[name]
+
+
+@pytest.mark.parametrize("name", GOLDEN_TEXT_TOOLS)
+def test_loss_covers_a_call_in_the_text_but_not_its_result(name):
+    tokenizer = family(name)
+    row = talk(user("Rain?"), assistant(TEXT_CALL), Message("tool", "dry"), assistant("No."))
+
+    assert shown(encode(row, tokenizer, 4096), tokenizer) == GOLDEN_TEXT_TOOLS[name]
 
 
 @pytest.mark.parametrize("name", WITHOUT_TOOLS)

@@ -7,6 +7,7 @@ import hashlib
 import json
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from backprop_core.datasets.convert import convert
@@ -21,6 +22,7 @@ from backprop_core.datasets.operations import (
     Split,
     operation_from,
     parameters_of,
+    run,
 )
 from backprop_core.datasets.readers import read_rows
 from backprop_core.datasets.versions import apply, list_versions, next_version, read_recipe, repeat
@@ -274,3 +276,33 @@ def test_every_operation_comes_back_from_its_own_parameters(name):
     operation = OPERATIONS[name]()
 
     assert operation_from(name, json.loads(json.dumps(parameters_of(operation)))) == operation
+
+
+def test_columns_named_by_hand_become_turns_and_stay_in_the_recipe(tmp_path):
+    source = tmp_path / "odd.jsonl"
+    source.write_bytes(b'{"frage": "Hi", "antwort": "Hello!", "rest": 1}\n')
+
+    version = apply(
+        Convert("openai", prompt="frage", completion="antwort"), source, tmp_path / "odd.v2.jsonl", now=NOW
+    )
+
+    assert orjson.loads(version.path.read_bytes()) == {
+        "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    }
+    assert version.recipe.parameters["prompt"] == "frage"
+
+
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        (Convert(prompt="frage"), "Both a column of questions and one of answers must be named."),
+        (Convert(text="frage", chat="antwort"), "Name a pair of columns"),
+        (Convert(text="nope"), "'odd.jsonl' has no column 'nope'."),
+    ],
+)
+def test_columns_that_cannot_be_are_refused(tmp_path, operation, words):
+    source = tmp_path / "odd.jsonl"
+    source.write_bytes(b'{"frage": "Hi", "antwort": "Hello!"}\n')
+
+    with pytest.raises(InputError, match=words):
+        list(run(operation, source))
