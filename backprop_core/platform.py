@@ -249,11 +249,14 @@ def replace(source: Path, target: Path) -> None:
             return
 
 
+_detached: list[subprocess.Popen[bytes]] = []
+
+
 def spawn_detached(
     arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     """Start a process that outlives its parent: own session, no input, output to a file."""
-    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+    process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
         list(arguments),
         cwd=cwd,
         env=dict(env),
@@ -263,6 +266,9 @@ def spawn_detached(
         close_fds=True,
         **_session_arguments(),
     )
+    # Python complains about a forgotten child that still runs, and asking the others reaps them.
+    _detached[:] = [process, *(other for other in _detached if other.poll() is None)]
+    return process
 
 
 @contextlib.contextmanager

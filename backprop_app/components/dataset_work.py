@@ -21,6 +21,8 @@ _OPERATIONS: Final = (
     ("sample", "Sample"),
     ("convert", "Convert"),
 )
+# A download is for the browser, not for the router of the page.
+_RELOAD: Final = {"download": "", "reloadDocument": True}
 _ABOUT: Final = {
     "filter": "Keeps the usable rows that meet every condition. An empty field asks for nothing.",
     "dedupe": "Keeps the first of rows that say the same.",
@@ -85,7 +87,7 @@ def _downloads() -> rx.Component:
     kinds = (("HTML", DatasetWorkState.html_href), ("JSON", DatasetWorkState.json_href))
     return rx.el.div(
         *(
-            rx.el.a(icon("download", "s"), kind, href=href, download=True, class_name="btn sm")
+            link(icon("download", "s"), kind, to=href, class_name="btn sm", custom_attrs=_RELOAD)
             for kind, href in kinds
         ),
         class_name="row",

@@ -17,7 +17,7 @@ def not_found_page() -> rx.Component:
             empty(
                 "search",
                 "Nothing is here",
-                "The pages are Train and Runs.",
+                "The address may be old, or mistyped.",
                 link("Train", to="/", class_name="btn"),
             ),
             class_name="panel",

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import keep_picture
+from tests.support.hub_server import FakeHub, FakeRepository, serving
 from tests.support.reflex_socket import ReflexSocket
 from tests.support.ui_server import ROOT, UiServer
 
@@ -294,3 +295,48 @@ def test_the_page_fits_every_width(shared_app: UiServer, watch, width, height) -
     )
     assert nameless == []
     keep_picture(page, f"dataset-{width}")
+
+
+def test_columns_named_by_hand_make_an_unknown_file_usable_and_the_report_can_be_kept(
+    app: UiServer, watch, tmp_path
+) -> None:
+    rows = [{"frage": f"How old is tree {number}?", "antwort": f"{number} years."} for number in range(30)]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = watch(app).open(address(tmp_path / "odd.jsonl"))
+    expect(page.get_by_role("alert").filter(has_text="None of the 30 rows")).to_be_visible()
+    # The form for it is open already, with the columns of the file.
+    questions = page.get_by_label("Column of questions")
+    expect(questions.locator("option")).to_have_text(["As found", "frage", "antwort"])
+    questions.select_option("frage")
+    page.get_by_label("Column of answers").select_option("antwort")
+    keep_picture(page, "dataset-columns")
+    page.get_by_role("button", name="Make a new version").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("odd.v2.jsonl")
+    expect(figure(page, "Rows")).to_have_text("30")
+
+    with page.expect_download() as kept:
+        page.get_by_role("link", name="JSON", exact=True).click()
+    report = json.loads(Path(kept.value.path()).read_text())
+    assert (report["schema_version"], report["file"], report["summary"]["rows"]) == (1, "odd.v2.jsonl", 30)
+
+
+def test_a_data_set_of_the_hub_is_fetched_and_opened(bundle, models, watch, tmp_path) -> None:
+    rows = "".join(json.dumps({"prompt": f"{n}?", "completion": f"{n}!"}) + "\n" for n in range(12))
+    hub = FakeHub({"owner/talks": FakeRepository({"train.jsonl": rows.encode()})})
+    with serving(hub):
+        online = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
+        app = UiServer(tmp_path / "app", models=models, environ=online).start()
+        try:
+            page = watch(app).open("/dataset")
+            page.get_by_role("button", name="From the hub").click()
+            page.get_by_label("Data set", exact=True).fill("owner/nothing")
+            page.keyboard.press("Enter")
+            expect(page.locator(".help.bad")).to_contain_text("owner/nothing")
+            page.get_by_label("Data set", exact=True).fill("owner/talks")
+            page.get_by_label("Rows", exact=True).fill("10")
+            keep_picture(page, "dataset-hub")
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("heading", level=1)).to_have_text("owner--talks-train.jsonl")
+            expect(figure(page, "Rows")).to_have_text("10")
+        finally:
+            app.stop()

@@ -91,7 +91,9 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self._send(hub.status, b"{}")
                 return
             parts = path.strip("/").split("/")
-            is_api = parts[:2] == ["api", "models"]
+            is_api = parts[:2] in (["api", "models"], ["api", "datasets"])
+            if parts[0] == "datasets":
+                parts = parts[1:]
             owner_and_name, rest = (
                 ("/".join(parts[2:4]), parts[4:]) if is_api else ("/".join(parts[:2]), parts[2:])
             )
@@ -99,9 +101,9 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             refusal = self._refusal(repository, is_api=is_api)
             if refusal is not None:
                 self._send(refusal[0], b'{"error":"refused"}', {"X-Error-Code": refusal[1]})
-            elif is_api and rest[0] == "revision":
+            elif is_api and rest[:1] in ([], ["revision"]):
                 self._send(200, json.dumps(_info(owner_and_name, repository)).encode())
-            elif is_api and rest[0] == "tree":
+            elif is_api and rest[:1] == ["tree"]:
                 self._send(200, json.dumps(_tree(repository)).encode())
             else:
                 self._file(repository, "/".join(rest[2:]), with_body=with_body)

@@ -7,7 +7,14 @@ import pytest
 from backprop_core.datasets.operations import Convert, Dedupe, Filter, Sample, Split
 from backprop_core.errors import BackpropagateError, InputError, StateError
 from backprop_core.services import data_changes
-from backprop_core.services.data_changes import make_versions, operation_of, save_pasted, versions_of
+from backprop_core.services.data_changes import (
+    Columns,
+    columns_of,
+    make_versions,
+    operation_of,
+    save_pasted,
+    versions_of,
+)
 from backprop_core.workspace import Workspace
 from tests.support.data_models import chat_lines
 from tests.support.exports import IdleLauncher
@@ -171,3 +178,20 @@ def test_pasted_text_without_a_usable_row_is_refused_and_not_listed(ws, text):
 def test_a_stem_is_shared_by_versions_and_compressed_files(folder):
     names = ("talks.jsonl", "talks.v2.jsonl", "talks.v12.csv", "talks.jsonl.gz")
     assert {data_changes.stem_of(folder / name) for name in names} == {"talks"}
+
+
+def test_columns_named_once_are_remembered_for_files_that_have_them(ws, folder):
+    path = write(folder, '{"frage": "Hi", "antwort": "Hello!"}\n', "odd.jsonl")
+    assert columns_of(ws, path) == Columns(("frage", "antwort"), {})
+
+    make_versions(ws, path, Convert(prompt="frage", completion="antwort"))
+    more = write(folder, '{"id": 1, "frage": "Hi", "antwort": "Hello!"}\n', "more.jsonl")
+    other = write(folder, '{"q": "Hi", "a": "Hello!"}\n', "other.jsonl")
+
+    assert columns_of(ws, more).remembered == {"prompt": "frage", "completion": "antwort"}
+    assert columns_of(ws, other).remembered == {}
+
+
+def test_columns_of_a_file_elsewhere_are_not_told(ws, tmp_path):
+    with pytest.raises(StateError):
+        columns_of(ws, write(tmp_path, '{"a": 1}\n'))
