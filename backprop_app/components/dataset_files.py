@@ -90,7 +90,7 @@ def hub_panel() -> rx.Component:
     start = rx.el.button("Fetch", type="submit", class_name="btn")
     busy = rx.el.div(
         rx.el.span(DatasetFetchState.done, class_name="sm t2 num grow", role="status"),
-        rx.el.button("Cancel", type="button", class_name="btn sm", on_click=DatasetFetchState.cancel),
+        rx.el.button("Cancel", type="button", class_name="btn sm", on_click=DatasetFetchState.give_up),
         class_name="row mt3",
     )
     form = rx.el.form(

@@ -67,7 +67,7 @@ class DatasetFetchState(rx.State):
         return rx.redirect(views.dataset_href(path))
 
     @rx.event
-    def cancel(self) -> None:
+    def give_up(self) -> None:
         """Give the transfer up; nothing of it stays."""
         if self._job is not None:
             self._job.cancel()
