@@ -15,6 +15,8 @@ _PHASES: Final[dict[str, str]] = {
     "tokenizing": "reading the data",
     "training": "training",
     "saving": "saving",
+    "merging": "merging",
+    "measuring": "measuring what is kept",
     "exporting": "writing",
     "proving": "proving the file",
     "registering": "handing to Ollama",
@@ -65,7 +67,25 @@ def event_line(body: ev.Body) -> str | None:
         return f"checkpoint at step {units.count(body.step)}, {units.file_size(body.size_bytes)}"
     if isinstance(body, ev.Evaluated):
         return f"held-out loss {units.loss(body.loss)} at step {units.count(body.step)}"
-    return _turning_point(body)
+    return _of_a_leg(body) or _turning_point(body)
+
+
+def _of_a_leg(body: ev.Body) -> str | None:
+    if isinstance(body, ev.LegStarted):
+        replay = f" and {units.count(body.replay_rows)} of earlier legs" if body.replay_rows else ""
+        return (
+            f"leg {body.leg} of {body.legs}, {body.name}: {units.count(body.rows)} rows{replay}, "
+            f"{units.count(body.steps)} steps, learning rate {units.rate(body.learning_rate)}"
+        )
+    if isinstance(body, ev.LegMerged):
+        if not body.is_accepted:
+            return f"leg {body.leg}: merge rejected, {body.reason}"
+        return f"leg {body.leg} merged with weight {body.weight:.3g} in {units.duration(body.seconds)}"
+    if isinstance(body, ev.ForgetRow) and any(loss is not None for loss in body.loss):
+        losses = "  ".join(units.loss(loss) for loss in body.loss)
+        name = "base model" if body.adapter == "base" else f"leg {body.leg} {body.adapter}"
+        return f"held-out loss by leg, {name}: {losses}"
+    return None
 
 
 def _turning_point(body: ev.Body) -> str | None:

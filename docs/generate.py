@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import typer
 
+from backprop_core.config.campaigns import campaign_fields
 from backprop_core.config.presets import MODEL_PRESETS
-from backprop_core.config.schema import ENV_PREFIX, train_fields
+from backprop_core.config.schema import ENV_PREFIX, SchemaField, train_fields
 from backprop_core.config.settings import Settings
 from backprop_core.config.specs import PRESETS
 from backprop_core.errors import CATALOGUE, ExitCode
@@ -27,6 +28,7 @@ from backpropagate.cli.options import default_text
 _FOLDER: Final = Path(__file__).parent / "reference"
 _NOTE: Final = "Written by `make docs` from the program itself; changes belong there."
 
+_FIELD_COLUMNS: Final = ("Field", "Flag", "Variable", "Default", "Takes", "Meaning")
 _EXIT_WORDS: Final = {
     ExitCode.OK: "the work is done",
     ExitCode.USER: "the user's mistake, usage errors included",
@@ -118,7 +120,14 @@ def _settings() -> str:
         "",
         "The first column is the keyword of `Trainer` and `Trainer.train`.",
         "",
-        *_table(("Field", "Flag", "Variable", "Default", "Takes", "Meaning"), _field_rows()),
+        *_table(_FIELD_COLUMNS, _field_rows(train_fields())),
+        "",
+        "## A campaign",
+        "",
+        "What `backprop multi-run` and `Trainer.multi_run` take besides the fields of a run, of which steps and "
+        "rows count for one leg.",
+        "",
+        *_table(_FIELD_COLUMNS, _field_rows(campaign_fields())),
         "",
         "## LoRA presets",
         "",
@@ -135,7 +144,7 @@ def _settings() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _field_rows() -> list[Sequence[str]]:
+def _field_rows(fields: Iterable[SchemaField]) -> list[Sequence[str]]:
     return [
         (
             f"`{field.name}`",
@@ -145,7 +154,7 @@ def _field_rows() -> list[Sequence[str]]:
             _takes(field.kind, field.limits, field.choices),
             _cell(field.description),
         )
-        for field in train_fields()
+        for field in fields
     ]
 
 

@@ -188,7 +188,7 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         is_ended=state.is_terminal,
         is_bad=state.status in {"failed", "interrupted"},
         is_paused=state.status == "paused",
-        can_resume=state.kind == "train" and state.status in {"stopped", "failed", "interrupted"},
+        can_resume=state.is_training and state.status in {"stopped", "failed", "interrupted"},
         has_adapter=state.artifact == "adapter",
         step=units.count(state.step),
         total=units.count(total),

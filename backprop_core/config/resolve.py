@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from backprop_core.config.schema import train_field, train_fields
+from backprop_core.config.schema import SchemaField, train_field, train_fields
 from backprop_core.config.specs import PRESETS, TrainSpec
 from backprop_core.errors import ConfigError, InputError
 
@@ -142,6 +142,11 @@ def unknown_setting(name: str, known: Iterable[str], where: str) -> ConfigError:
     return ConfigError("CONFIG_INVALID_SETTING", f"{where} names {name}, which is no setting.", hint=hint)
 
 
+def by_rank(layers: Iterable[Layer]) -> list[Layer]:
+    """Return `layers` with those that win over others last."""
+    return sorted(layers, key=lambda layer: _RANK[layer.source])
+
+
 def _config_key(name: str) -> str:
     env = train_field(name).env
     return env.rpartition("__")[2].lower()
@@ -150,7 +155,7 @@ def _config_key(name: str) -> str:
 def _merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, Origin]]:
     values: dict[str, Any] = {field.name: field.default for field in train_fields()}
     origins = {name: Origin("default") for name in values}
-    for layer in sorted(layers, key=lambda layer: _RANK[layer.source]):
+    for layer in by_rank(layers):
         named = {
             name: value for name, value in layer.values.items() if value is not None or name not in values
         }
@@ -178,19 +183,22 @@ def _problem(error: ErrorDetails, origins: Mapping[str, Origin]) -> FieldProblem
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {nearest[0]}?" if nearest else ""
         return FieldProblem(name, "INPUT_VALIDATION_FAILED", f"{name} is no field of a run.", hint)
-    field = train_field(name)
+    return refused(train_field(name), error["input"], origins[name])
+
+
+def refused(field: SchemaField, value: object, origin: Origin) -> FieldProblem:
+    """Return why `field` cannot have `value`, with its range and where the value came from."""
     allowed = [f"one of {', '.join(field.choices)}"] if field.kind == "choice" else [f"a {_NOUN[field.kind]}"]
     if field.limits:
         allowed.append(field.limits)
     if field.kind != "choice" and field.choices:
         allowed.append(f"or {' or '.join(field.choices)}")
-    message = f"{field.label} cannot be {str(error['input'])[:80]!r}."
+    message = f"{field.label} cannot be {str(value)[:80]!r}."
     hint = f"{field.flag.split('/')[0]} takes {', '.join(allowed)}."
-    origin = origins[name]
     if origin.source in {"environment", "config"}:
         where = field.env if origin.source == "environment" else origin.note
-        return FieldProblem(name, "CONFIG_INVALID_SETTING", f"{message} It came from {where}.", hint)
-    return FieldProblem(name, "INPUT_VALIDATION_FAILED", message, hint)
+        return FieldProblem(field.name, "CONFIG_INVALID_SETTING", f"{message} It came from {where}.", hint)
+    return FieldProblem(field.name, "INPUT_VALIDATION_FAILED", message, hint)
 
 
 _NOUN: Final = {"int": "whole number", "float": "number", "text": "text", "bool": "yes or no"}

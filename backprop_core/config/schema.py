@@ -46,7 +46,7 @@ class SchemaField:
 @functools.cache
 def train_fields() -> tuple[SchemaField, ...]:
     """Return every field of `TrainSpec` in the order of its declaration."""
-    return tuple(_describe(name, field) for name, field in TrainSpec.model_fields.items())
+    return tuple(describe(name, field) for name, field in TrainSpec.model_fields.items())
 
 
 @functools.cache
@@ -62,7 +62,8 @@ def train_field(name: str) -> SchemaField:
     raise KeyError(name)
 
 
-def _describe(name: str, field: PydanticField) -> SchemaField:
+def describe(name: str, field: PydanticField) -> SchemaField:
+    """Return a field of a model, declared with `option`, as the faces see it."""
     extra = typing.cast("dict[str, Any]", field.json_schema_extra)
     face: dict[str, Any] = extra["face"]
     # Pydantic moves outer `Annotated` metadata into the field; put both together again.

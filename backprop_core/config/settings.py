@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from backprop_core.config.campaigns import campaign_fields
 from backprop_core.config.resolve import Origin, read_config, unknown_setting
 from backprop_core.config.schema import ENV_PREFIX, train_fields
 from backprop_core.errors import ConfigError
@@ -135,7 +136,8 @@ def find_home(environ: Mapping[str, str] | None = None, given: Path | str | None
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[ConfigError]:
     """Return one error per variable with our prefix that sets nothing, each with the nearest name."""
     environ = os.environ if environ is None else environ
-    known = {*_VARIABLES, *_OTHER_VARIABLES, *(field.env for field in train_fields())}
+    fields = (*train_fields(), *campaign_fields())
+    known = {*_VARIABLES, *_OTHER_VARIABLES, *(field.env for field in fields)}
     return [
         unknown_setting(key, known, "The environment")
         for key in sorted(environ)
@@ -147,7 +149,7 @@ def _file_values(path: Path) -> dict[str, Any]:
     tables = read_config(path)
     found: dict[str, Any] = {}
     for key, value in tables.items():
-        if key in {"model", "training", "lora", "run"}:
+        if key in {"model", "training", "lora", "run", "multi_run"}:
             continue
         if isinstance(value, dict):
             found.update({f"{key}__{name}": item for name, item in value.items()})

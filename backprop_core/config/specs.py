@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Auto = Literal["auto"]
-Section = Literal["model", "training", "lora", "run"]
+Section = Literal["model", "training", "lora", "run", "multi_run"]
 
 
 def option(
@@ -66,9 +66,9 @@ def _joined(value: Any) -> Any:
 
 _TRACKER = "(tensorboard|wandb|mlflow)"
 _TRACKERS = rf"^(auto|none|{_TRACKER}(,{_TRACKER})*)$"
-_Int = Annotated[int, BeforeValidator(_no_bool)]
-_Float = Annotated[float, BeforeValidator(_no_bool)]
-_Blank = BeforeValidator(_blank_is_none)
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool)]
+Blank = BeforeValidator(_blank_is_none)
 
 
 class TrainSpec(BaseModel):
@@ -97,7 +97,7 @@ class TrainSpec(BaseModel):
         basic=True,
         max_length=4096,
     )
-    name: Annotated[str | None, _Blank] = option(
+    name: Annotated[str | None, Blank] = option(
         None,
         "Name of the run in lists; the data file's name when empty.",
         label="Name",
@@ -115,33 +115,33 @@ class TrainSpec(BaseModel):
         max_length=4096,
     )
 
-    steps: Annotated[Annotated[_Int, Field(ge=1, le=10_000_000)] | None, _Blank] = option(
+    steps: Annotated[Annotated[Int, Field(ge=1, le=10_000_000)] | None, Blank] = option(
         100,
         "Optimizer steps to take. With epochs too, the run ends at whichever comes first.",
         label="Steps",
         section="training",
         basic=True,
     )
-    epochs: Annotated[Annotated[_Float, Field(gt=0, le=10_000)] | None, _Blank] = option(
+    epochs: Annotated[Annotated[Float, Field(gt=0, le=10_000)] | None, Blank] = option(
         None, "Passes over the data, instead of steps.", label="Epochs", section="training", basic=True
     )
-    samples: Annotated[Annotated[_Int, Field(ge=1)] | None, _Blank] = option(
+    samples: Annotated[Annotated[Int, Field(ge=1)] | None, Blank] = option(
         None, "Use only the first rows of the data; all when empty.", label="Rows used", section="training"
     )
-    batch_size: Annotated[_Int, Field(ge=1, le=4096)] | Auto = option(
+    batch_size: Annotated[Int, Field(ge=1, le=4096)] | Auto = option(
         "auto",
         "Rows in one micro-batch. Larger is faster and needs more memory; auto takes the largest that fits.",
         label="Batch",
         section="training",
     )
-    gradient_accumulation: Annotated[_Int, Field(ge=1, le=4096)] | Auto = option(
+    gradient_accumulation: Annotated[Int, Field(ge=1, le=4096)] | Auto = option(
         "auto",
         "Micro-batches per optimizer step. Auto brings the effective batch to 8 rows.",
         label="Accumulation",
         section="training",
         flag="--grad-accum",
     )
-    learning_rate: Annotated[_Float, Field(gt=0, le=1)] = option(
+    learning_rate: Annotated[Float, Field(gt=0, le=1)] = option(
         2e-4,
         "Peak learning rate. Higher learns faster and forgets more; LoRA wants about ten times the rate of full tuning.",
         label="Learning rate",
@@ -151,16 +151,16 @@ class TrainSpec(BaseModel):
     lr_scheduler: Literal["linear", "cosine", "constant"] = option(
         "cosine", "How the learning rate falls after the warm-up.", label="Schedule", section="training"
     )
-    warmup_ratio: Annotated[_Float, Field(ge=0, lt=1)] = option(
+    warmup_ratio: Annotated[Float, Field(ge=0, lt=1)] = option(
         0.05, "Share of the steps over which the learning rate rises.", label="Warm-up", section="training"
     )
-    weight_decay: Annotated[_Float, Field(ge=0, le=1)] = option(
+    weight_decay: Annotated[Float, Field(ge=0, le=1)] = option(
         0.0, "Pull of the weights towards zero at each step.", label="Weight decay", section="training"
     )
-    max_grad_norm: Annotated[_Float, Field(gt=0, le=1e6)] = option(
+    max_grad_norm: Annotated[Float, Field(gt=0, le=1e6)] = option(
         1.0, "Gradients longer than this are scaled down to it.", label="Gradient clip", section="training"
     )
-    max_seq_length: Annotated[_Int, Field(ge=8, le=1_048_576)] = option(
+    max_seq_length: Annotated[Int, Field(ge=8, le=1_048_576)] = option(
         2048,
         "Tokens kept of a row; the rest is cut. Longer needs more memory.",
         label="Length",
@@ -184,33 +184,33 @@ class TrainSpec(BaseModel):
         label="Recompute activations",
         section="training",
     )
-    eval_split: Annotated[_Float, Field(ge=0, le=0.5)] = option(
+    eval_split: Annotated[Float, Field(ge=0, le=0.5)] = option(
         0.0,
         "Share of the rows held out of training. Their loss is measured with each checkpoint, and the "
         "result is the step where it was lowest.",
         label="Held-out share",
         section="training",
     )
-    sample_prompt: Annotated[str | None, _Blank] = option(
+    sample_prompt: Annotated[str | None, Blank] = option(
         None,
         "A question that the model answers with each checkpoint, so that the change can be read.",
         label="Sample question",
         section="training",
         max_length=2000,
     )
-    early_stopping: Annotated[Annotated[_Int, Field(ge=1, le=1000)] | None, _Blank] = option(
+    early_stopping: Annotated[Annotated[Int, Field(ge=1, le=1000)] | None, Blank] = option(
         None,
         "End the run after so many measures in a row without a new lowest held-out loss; off when empty.",
         label="Early stopping",
         section="training",
     )
-    checkpoint_every: Annotated[_Int, Field(ge=1, le=10_000_000)] | Auto = option(
+    checkpoint_every: Annotated[Int, Field(ge=1, le=10_000_000)] | Auto = option(
         "auto",
         "Steps between checkpoints. A kill costs at most this many steps; auto keeps about ten per run.",
         label="Checkpoint every",
         section="training",
     )
-    seed: Annotated[_Int, Field(ge=0, le=2**32 - 1)] = option(
+    seed: Annotated[Int, Field(ge=0, le=2**32 - 1)] = option(
         42, "Seed of data order, adapter weights and dropout.", label="Seed", section="training"
     )
     packing: bool = option(
@@ -251,7 +251,7 @@ class TrainSpec(BaseModel):
         label="Method",
         section="training",
     )
-    from_adapter: Annotated[str | None, _Blank] = option(
+    from_adapter: Annotated[str | None, Blank] = option(
         None,
         "Folder of an earlier adapter to go on from; rank, alpha and layers are then its own.",
         label="Start from adapter",
@@ -274,21 +274,21 @@ class TrainSpec(BaseModel):
         env="PRESET",
         basic=True,
     )
-    lora_r: Annotated[_Int, Field(ge=1, le=1024)] | Auto = option(
+    lora_r: Annotated[Int, Field(ge=1, le=1024)] | Auto = option(
         256,
         "Rank of the adapter: room to learn against memory. Auto covers the supervised tokens.",
         label="Rank",
         section="lora",
         env="R",
     )
-    lora_alpha: Annotated[_Float, Field(gt=0, le=4096)] | Auto = option(
+    lora_alpha: Annotated[Float, Field(gt=0, le=4096)] | Auto = option(
         "auto",
         "Scale of the adapter. Auto follows the rank: 32, or twice the rank below 16.",
         label="Alpha",
         section="lora",
         env="ALPHA",
     )
-    lora_dropout: Annotated[_Float, Field(ge=0, lt=1)] = option(
+    lora_dropout: Annotated[Float, Field(ge=0, lt=1)] = option(
         0.0, "Share of adapter inputs dropped while training.", label="Dropout", section="lora", env="DROPOUT"
     )
     target_modules: str = option(

@@ -22,6 +22,7 @@ from backprop_core.engine.recording import recorded
 from backprop_core.errors import BackpropagateError, RunError
 from backprop_core.events.types import RunCompleted, RunFailed, RunInterrupted, RunStarted, RunStopped
 from backprop_core.redact import RedactingFormatter
+from backprop_core.runs.projection import TRAINING_KINDS
 
 # Room for the last words of a run whose disk is full.
 _RESERVE_BYTES: Final = 1 << 16
@@ -110,7 +111,7 @@ def _device_slot(context: RunContext) -> Iterator[None]:
 
 def _announce(context: RunContext) -> None:
     device, versions = "", {}
-    if context.info.kind == "train":
+    if context.info.kind in TRAINING_KINDS:
         from backprop_core.engine.devices import library_versions, select_device
 
         versions = library_versions()

@@ -23,6 +23,8 @@ Phase = Literal[
     "tokenizing",
     "training",
     "saving",
+    "merging",
+    "measuring",
     "exporting",
     "proving",
     "registering",
@@ -149,6 +151,87 @@ class BatchSplit(Body):
     after: int
 
 
+class LegStarted(Body):
+    """A leg of a campaign begins to learn; told again by an attempt that goes on inside it.
+
+    Attributes:
+        leg: counts from 1, of `legs`.
+        first_step: steps of the run that earlier legs took.
+        rows, replay_rows: own rows that train, and those of earlier legs beside them.
+        held_out: rows of the leg that only measure.
+    """
+
+    durable = True
+    type: Literal["leg.started"] = "leg.started"
+    leg: int
+    legs: int
+    name: str
+    first_step: int
+    steps: int
+    learning_rate: float
+    rows: int
+    replay_rows: int
+    held_out: int
+
+
+class LegEnded(Body):
+    """A leg has learned; `path` holds its own adapter, relative to the run."""
+
+    durable = True
+    type: Literal["leg.ended"] = "leg.ended"
+    leg: int
+    step: int
+    path: str
+    seconds: float
+
+
+class LegMerged(Body):
+    """A leg's adapter was merged into that of the campaign, or the merge was rejected.
+
+    Attributes:
+        weight: of the leg in the merge.
+        is_accepted: whether later legs build on it.
+        reason: why it was rejected, or who decided.
+        path: the merged adapter, relative to the run; kept when it was rejected too.
+    """
+
+    durable = True
+    type: Literal["leg.merged"] = "leg.merged"
+    leg: int
+    mode: str
+    weight: float
+    is_accepted: bool
+    reason: str = ""
+    path: str
+    seconds: float
+
+
+class LegChosen(Body):
+    """The campaign's adapter is now the merged one of this leg."""
+
+    durable = True
+    type: Literal["leg.chosen"] = "leg.chosen"
+    leg: int
+    reason: str = ""
+
+
+class ForgetRow(Body):
+    """What an adapter scores on the held-out rows of every leg, in the order of the legs.
+
+    Attributes:
+        leg: the leg after which it was measured; 0 for the base model.
+        adapter: the base model, the leg's own adapter, or the merged one.
+        loss: mean loss by supervised token.
+        exact: share of rows whose whole answer is the most likely one; None where answers are long.
+    """
+
+    type: Literal["forget.row"] = "forget.row"
+    leg: int
+    adapter: Literal["base", "unmerged", "merged"]
+    loss: tuple[float | None, ...]
+    exact: tuple[float | None, ...]
+
+
 class CheckpointSaved(Body):
     """A checkpoint is on the disk and verified; `path` is relative to the run."""
 
@@ -236,6 +319,11 @@ EventBody = (
     | TelemetrySampled
     | Notice
     | BatchSplit
+    | LegStarted
+    | LegEnded
+    | LegMerged
+    | LegChosen
+    | ForgetRow
     | CheckpointSaved
     | RunResumed
     | RunPaused

@@ -124,6 +124,17 @@ def resume_here(ws: Workspace, run_id: str) -> None:
     _begin_attempt(ws, require_resumable(ws, run_id), "starting", is_detached=False)
 
 
+def reopen(ws: Workspace, run_id: str) -> RunState:
+    """Put a campaign that completed into the queue again, for the leg that was added to it.
+
+    Raises:
+        StateError: STATE_RUN_LOCKED, somebody else was faster.
+    """
+    _begin_attempt(ws, _state(ws, run_id), "queued", is_detached=True)
+    ensure_scheduler(ws)
+    return _state(ws, run_id)
+
+
 def require_resumable(ws: Workspace, run_id: str) -> RunState:
     """Return a run that ended early and whose next attempt may begin.
 
@@ -204,7 +215,7 @@ def _begin_attempt(ws: Workspace, state: RunState, status: Status, *, is_detache
     info = folder.info().model_copy(update={"launch_id": new_run_id(), "is_detached": is_detached})
     files.write_json(folder.info_path, info.model_dump())
     folder.clear_request()
-    if not ws.database.move(state.run_id, ("stopped", "failed", "interrupted"), status):
+    if not ws.database.move(state.run_id, (state.status,), status):
         raise StateError("STATE_RUN_LOCKED", f"Run {state.short_id} was started again by somebody else.")
 
 

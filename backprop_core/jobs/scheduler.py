@@ -22,7 +22,7 @@ from backprop_core.jobs.notifier import Notifier
 from backprop_core.platform import FileLock
 from backprop_core.redact import RedactingFormatter
 from backprop_core.runs import index
-from backprop_core.runs.projection import ACTIVE, RunState
+from backprop_core.runs.projection import ACTIVE, TRAINING_KINDS, RunState
 from backprop_core.runs.store import RunFolder
 from backprop_core.workspace import Workspace
 
@@ -85,7 +85,7 @@ def drain(ws: Workspace) -> None:
                 del watches[watch.run_id]
         waiting = [state for state in states if state.status == "queued"]
         for kind in ("train", "export", "download"):
-            candidates = [state for state in waiting if state.kind == kind]
+            candidates = [state for state in waiting if _lane(state.kind) == kind]
             if candidates and _is_free(ws, kind, watches):
                 launch(ws, candidates[0], watches)
         if not waiting and not watches:
@@ -153,6 +153,11 @@ def _enforce_stop(ws: Workspace, state: RunState, watch: Watch) -> None:
         queue.signal_worker(state, force=True)
 
 
+def _lane(kind: str) -> str:
+    """Return the kind whose jobs a job waits for: campaigns and training runs share the card."""
+    return "train" if kind in TRAINING_KINDS else kind
+
+
 def _is_free(ws: Workspace, kind: str, watches: dict[str, Watch]) -> bool:
     """Return whether the next job of a kind may start.
 
@@ -164,7 +169,11 @@ def _is_free(ws: Workspace, kind: str, watches: dict[str, Watch]) -> bool:
     for watch in watches.values():
         row = ws.database.get(watch.run_id)
         is_starting = row is not None and row.state.status == "starting"
-        if watch.kind == "train" and is_starting and time.monotonic() - watch.launched_at < _START_DEADLINE_S:
+        if (
+            _lane(watch.kind) == "train"
+            and is_starting
+            and time.monotonic() - watch.launched_at < _START_DEADLINE_S
+        ):
             return False
     return platform.lock_is_free(ws.slot_lock)
 

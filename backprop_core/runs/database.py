@@ -18,7 +18,7 @@ from backprop_core.errors import InputError
 from backprop_core.platform import private_umask
 from backprop_core.runs import outbox
 from backprop_core.runs.migrations import migrate
-from backprop_core.runs.projection import RunState, Status
+from backprop_core.runs.projection import TRAINING_KINDS, RunState, Status
 from backprop_core.runs.store import RunKind
 
 _BUSY_MS: Final = 5000
@@ -266,7 +266,11 @@ def _filter(statuses: Sequence[Status], search: str, kind: RunKind | None) -> tu
     if search.strip():
         clauses.append("INSTR(search, ?) > 0")
         values.append(search.strip().lower())
-    if kind is not None:
+    if kind == "train":
+        # A campaign is a training run of many legs.
+        clauses.append(f"json_extract(state, '$.kind') IN ({', '.join('?' * len(TRAINING_KINDS))})")
+        values.extend(sorted(TRAINING_KINDS))
+    elif kind is not None:
         clauses.append("json_extract(state, '$.kind') = ?")
         values.append(kind)
     return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), values

@@ -16,6 +16,8 @@ from backprop_core.events import types as ev
 Status = Literal["queued", "starting", "running", "paused", "completed", "stopped", "failed", "interrupted"]
 
 ACTIVE: Final[frozenset[Status]] = frozenset({"starting", "running", "paused"})
+# What learns on the card.
+TRAINING_KINDS: Final = frozenset({"train", "multi-run"})
 TERMINAL: Final[frozenset[Status]] = frozenset({"completed", "stopped", "failed", "interrupted"})
 
 
@@ -26,6 +28,7 @@ class RunState(BaseModel):
         seq: the newest event that is in this state.
         loss: of the newest step; `first_loss` of the first one.
         seconds: worked time of finished attempts.
+        leg, legs: of a campaign, the leg that it is in and their number; 0 for other runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -69,6 +72,8 @@ class RunState(BaseModel):
     accumulation: int | None = None
     checkpoint: str | None = None
     checkpoint_step: int = 0
+    leg: int = 0
+    legs: int = 0
     artifact: str | None = None
     pause_reason: str = ""
     error: ErrorRecord | None = None
@@ -79,6 +84,11 @@ class RunState(BaseModel):
     def short_id(self) -> str:
         """The first eight characters of the id, as lists show it."""
         return self.run_id[:8]
+
+    @property
+    def is_training(self) -> bool:
+        """Whether it learns: a training run or a campaign."""
+        return self.kind in TRAINING_KINDS
 
     @property
     def is_terminal(self) -> bool:
@@ -114,6 +124,8 @@ def apply(state: RunState, event: ev.Event) -> RunState:
     elif isinstance(body, ev.TrainingPlanned):
         names = ("total_steps", "lora_r", "trainable_parameters", "micro_batch", "accumulation")
         changes |= {name: getattr(body, name) for name in names}
+    elif isinstance(body, ev.LegStarted):
+        changes |= {"leg": body.leg, "legs": body.legs}
     elif isinstance(body, ev.BatchSplit):
         changes["micro_batch"] = body.after
     elif isinstance(body, ev.Evaluated):

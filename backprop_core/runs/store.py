@@ -7,6 +7,7 @@
     worker.log      what the worker printed
     lock            held by the worker for life
     checkpoints/ adapter/ exports/
+    legs/           of a campaign: plan.json, state.json, and for each leg its rows and its two adapters
 
 Only the worker of a run writes its journal and results; everybody else may write `control.json`.
 """
@@ -23,17 +24,19 @@ from typing import Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backprop_core import files, platform
+from backprop_core.config.campaigns import CampaignSpec, ResolvedCampaign
 from backprop_core.config.downloads import DownloadSpec
 from backprop_core.config.exports import ExportSpec
 from backprop_core.config.resolve import Origin, Resolved
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import InputError, StateError
+from backprop_core.runs.campaigns import CampaignLegs
 
 SCHEMA_VERSION: Final = 1
 RUN_ID_FILE: Final = "run_id"
 
 RunSource = Literal["page", "cli", "python"]
-RunKind = Literal["train", "export", "download"]
+RunKind = Literal["train", "multi-run", "export", "download"]
 Request = Literal["stop", "pause", "continue"]
 
 _T = TypeVar("_T")
@@ -90,6 +93,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.adapter = path / "adapter"
         self.exports = path / "exports"
+        self.legs = path / "legs"
 
     def spec(self) -> TrainSpec:
         """Return what the run does.
@@ -98,6 +102,14 @@ class RunFolder:
             StateError: STATE_CHECKPOINT_INVALID when `spec.json` is damaged.
         """
         return self._read(self.spec_path, lambda value: TrainSpec.model_validate(value["spec"]))
+
+    def campaign(self) -> CampaignSpec:
+        """Return how the legs of a campaign follow one another.
+
+        Raises:
+            StateError: STATE_CHECKPOINT_INVALID when `spec.json` is damaged.
+        """
+        return self._read(self.spec_path, lambda value: CampaignSpec.model_validate(value["campaign"]))
 
     def export_spec(self) -> ExportSpec:
         """Return what an export job does.
@@ -165,12 +177,24 @@ def create_run(
         root: the folder `runs`; created when missing.
         plan: what was forecast, kept beside the spec for the comparison with reality.
     """
-    origins = {
-        name: {"source": origin.source, "note": origin.note} for name, origin in resolved.origins.items()
-    }
-    return _create(
-        root, info, {"spec": resolved.spec.model_dump(), "origins": origins, "plan": dict(plan or {})}
-    )
+    return _create(root, info, {**_of_training(resolved), "plan": dict(plan or {})})
+
+
+def create_campaign(
+    root: Path, resolved: ResolvedCampaign, info: RunInfo, legs: CampaignLegs, plan: Mapping[str, Any]
+) -> RunFolder:
+    """Create the folder of a campaign below `root`, whole or not at all; arguments as for `create_run`."""
+    content = {**_of_training(resolved.train), "campaign": resolved.spec.model_dump(), "plan": dict(plan)}
+    content["origins"] |= _origins(resolved.origins)
+    return _create(root, info, content, {"plan.json": legs.model_dump()})
+
+
+def _of_training(resolved: Resolved) -> dict[str, Any]:
+    return {"spec": resolved.spec.model_dump(), "origins": _origins(resolved.origins)}
+
+
+def _origins(origins: Mapping[str, Origin]) -> dict[str, Any]:
+    return {name: {"source": origin.source, "note": origin.note} for name, origin in origins.items()}
 
 
 def create_job(root: Path, spec: ExportSpec | DownloadSpec, info: RunInfo) -> RunFolder:
@@ -178,12 +202,18 @@ def create_job(root: Path, spec: ExportSpec | DownloadSpec, info: RunInfo) -> Ru
     return _create(root, info, {"spec": spec.model_dump()})
 
 
-def _create(root: Path, info: RunInfo, content: Mapping[str, Any]) -> RunFolder:
+def _create(
+    root: Path, info: RunInfo, content: Mapping[str, Any], legs: Mapping[str, Any] | None = None
+) -> RunFolder:
     root.mkdir(parents=True, exist_ok=True)
     staged = root / f"{info.run_id}.partial"
     staged.mkdir(mode=0o700)
     files.write_json(staged / "spec.json", {"schema_version": SCHEMA_VERSION, "kind": info.kind, **content})
     files.write_json(staged / "run.json", info.model_dump())
+    if legs is not None:
+        (staged / "legs").mkdir()
+    for name, value in (legs or {}).items():
+        files.write_json(staged / "legs" / name, value)
     final = root / info.run_id
     platform.replace(staged, final)
     platform.sync_directory(root)

@@ -95,7 +95,7 @@ def training_facts(ws: Workspace, source: ExportSource) -> Training:
     The prompt is read from the data as it was trained on; when the file has changed since, there is none.
     """
     row = ws.database.get(source.run_id) if source.run_id is not None else None
-    if row is None or row.state.kind != "train":
+    if row is None or not row.state.is_training:
         return Training()
     folder = RunFolder(Path(row.state.folder))
     try:
@@ -137,7 +137,7 @@ def why_not_alone(source: ExportSource) -> str | None:
 
 def _from_run(state: RunState) -> ExportSource:
     adapter = _adapter_of(state)
-    if state.kind != "train" or not adapter.is_dir():
+    if not state.is_training or not adapter.is_dir():
         raise InputError(
             "INPUT_MODEL_NOT_FOUND",
             f"Run {state.short_id} is {state.status} and has no adapter.",

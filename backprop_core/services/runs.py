@@ -245,7 +245,7 @@ def size_bytes(state: RunState) -> int:
 
 
 def _require_training(state: RunState, hint: str) -> None:
-    if state.kind != "train":
+    if not state.is_training:
         raise InputError(
             "INPUT_VALIDATION_FAILED", f"{state.short_id} is a job of kind {state.kind}.", hint=hint
         )

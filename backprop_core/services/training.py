@@ -100,10 +100,9 @@ def draft(ws: Workspace, own: Iterable[Layer], *, source: RunSource, memo: Memo 
     problems = field_problems(layers)
     if problems:
         return Draft(None, None, tuple(problems))
-    resolved = _with_places(ws, resolve_train(layers), source)
-    misplaced = _misplaced(ws, resolved.spec, source)
-    if misplaced:
-        return Draft(resolved, None, misplaced)
+    resolved = with_places(ws, resolve_train(layers), source)
+    if wrong := misplaced(ws, resolved.spec, source):
+        return Draft(resolved, None, wrong)
     facts, found = gather_facts(ws, resolved.spec, memo or Memo())
     plan = make_plan(resolved.spec, facts)
     seen = {problem.field for problem in found}
@@ -177,11 +176,11 @@ def _require(ready: Draft) -> tuple[Resolved, Plan]:
     if ready.problems:
         raise error_of(ready.problems[0])
     assert ready.resolved is not None and ready.plan is not None
-    resolved = _effective(ready.resolved, ready.plan)
+    resolved = effective(ready.resolved, ready.plan)
     return resolved, ready.plan
 
 
-def _effective(resolved: Resolved, plan: Plan) -> Resolved:
+def effective(resolved: Resolved, plan: Plan) -> Resolved:
     """Write the plan's choices into the spec, with their reasons as origins."""
     spec = effective_spec(resolved.spec, plan)
     reasons = {derived.field: derived.reason for derived in plan.derived}
@@ -193,7 +192,7 @@ def _effective(resolved: Resolved, plan: Plan) -> Resolved:
     return Resolved(spec, {**resolved.origins, **changed})
 
 
-def _with_places(ws: Workspace, resolved: Resolved, source: RunSource) -> Resolved:
+def with_places(ws: Workspace, resolved: Resolved, source: RunSource) -> Resolved:
     """Make paths absolute; the page always writes below its own folder."""
     spec = resolved.spec
     output = ws.settings.sandbox_root if source == "page" else Path(spec.output_dir).expanduser().absolute()
@@ -219,7 +218,7 @@ def _adapter_folder(ws: Workspace, named: str) -> Path:
         return path
 
 
-def _misplaced(ws: Workspace, spec: TrainSpec, source: RunSource) -> tuple[FieldProblem, ...]:
+def misplaced(ws: Workspace, spec: TrainSpec, source: RunSource) -> tuple[FieldProblem, ...]:
     """Return the paths that this face may not read or write, each at its field."""
     checks: dict[str, Callable[[], object]] = {}
     if source == "page":

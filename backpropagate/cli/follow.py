@@ -23,6 +23,7 @@ _POLL_S: Final = 0.1
 _CAUSE_WAIT_S: Final = 1.0
 _STOPPING: Final = {
     "train": "stopping after this step, what it learned is saved",
+    "multi-run": "stopping after this step, the legs that are merged are saved",
     "export": "cancelling, nothing is left behind",
     "download": "cancelling, whole files are kept for the next try",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backprop_core.config.campaigns import campaign_fields
 from backprop_core.config.schema import ENV_PREFIX, train_fields
 from backprop_core.config.settings import Settings
 from backprop_core.errors import CATALOGUE
@@ -31,8 +32,9 @@ class Code:
 
 
 def environment_variables() -> list[Variable]:
-    """Return every variable: those of a run first, then those of the installation."""
-    run = [Variable(field.env, default_text(field) or "–", field.description) for field in train_fields()]
+    """Return every variable: those of a run and a campaign first, then those of the installation."""
+    fields = (*train_fields(), *campaign_fields())
+    run = [Variable(field.env, default_text(field) or "–", field.description) for field in fields]
     installation = [
         Variable(f"{ENV_PREFIX}{name}".upper(), _setting_default(field.default), field.description or "")
         for name, field in Settings.model_fields.items()

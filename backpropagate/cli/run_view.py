@@ -65,7 +65,7 @@ def show_detail(
 
 
 def _facts(state: RunState) -> dict[str, str]:
-    is_training = state.kind == "train"
+    is_training = state.is_training
     facts = {
         "Run": state.run_id,
         "Kind": state.kind,

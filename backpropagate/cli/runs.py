@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from backprop_core.workspace import Workspace
 
 KIND = Annotated[
-    Literal["all", "train", "export", "download"],
-    typer.Option("--kind", help="Only training runs, exports, or downloads of models."),
+    Literal["all", "train", "multi-run", "export", "download"],
+    typer.Option(
+        "--kind", help="Only training runs (campaigns too), campaigns, exports, or downloads of models."
+    ),
 ]
 
 
