@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from backprop_core import files
 from backprop_core.config.specs import TrainSpec
+from backprop_core.errors import BackpropagateError
 from backprop_core.planning.plan import device_name
-from backprop_core.planning.records import Calibration, MachineFacts, Plan
+from backprop_core.planning.records import Calibration, MachineFacts, MeasuredSpeed, Plan
 from backprop_core.planning.vram import calibrate
 from backprop_core.runs.projection import RunState
 from backprop_core.runs.store import RunFolder
@@ -47,6 +48,31 @@ def calibration(finished: Sequence[RunState], spec: TrainSpec, machine: MachineF
     """Return how forecasts compared with the peaks of `finished` on the device that `spec` takes."""
     name = device_name(spec, machine)
     return calibrate([pair for state in finished if (pair := _pair(state, name)) is not None])
+
+
+def measured_speed(
+    finished: Sequence[RunState], spec: TrainSpec, machine: MachineFacts
+) -> MeasuredSpeed | None:
+    """Return the speed of the newest of `finished` that did the same kind of work on the same device."""
+    place = device_name(spec, machine)
+    for state in finished:
+        if not state.tokens_per_s:
+            continue
+        folder = RunFolder(Path(state.folder))
+        try:
+            did, there = folder.spec(), files.read_json(folder.spec_path)["plan"]["device_name"]
+        except (OSError, ValueError, KeyError, TypeError, BackpropagateError):
+            continue
+        if there == place and _is_same_work(did, spec):
+            return MeasuredSpeed(state.tokens_per_s, f"measured by run {state.short_id}")
+    return None
+
+
+def _is_same_work(did: TrainSpec, wanted: TrainSpec) -> bool:
+    """Tell whether a token costs both about the same; `did` holds what `auto` came to."""
+    if wanted.quantization not in ("auto", did.quantization):
+        return False
+    return (did.model, did.mode, did.use_dora) == (wanted.model, wanted.mode, wanted.use_dora)
 
 
 def _pair(state: RunState, name: str) -> tuple[int, int] | None:

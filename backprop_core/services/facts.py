@@ -20,8 +20,8 @@ from backprop_core.hub.download import forecast_download
 from backprop_core.hub.model_folder import read_config
 from backprop_core.hub.names import understand
 from backprop_core.planning.model_shape import ModelShape
-from backprop_core.planning.records import DataFacts, MeasuredSpeed, ModelFacts, PlanFacts
-from backprop_core.services.calibration import calibration, finished_runs
+from backprop_core.planning.records import DataFacts, ModelFacts, PlanFacts
+from backprop_core.services.calibration import calibration, finished_runs, measured_speed
 from backprop_core.services.data_files import data_facts
 from backprop_core.services.system import machine_facts
 from backprop_core.workspace import Workspace
@@ -91,7 +91,7 @@ def gather_facts(ws: Workspace, spec: TrainSpec, memo: Memo) -> tuple[PlanFacts,
         data=data,
         disk_free_bytes=disk[0],
         disk_total_bytes=disk[1],
-        speed=_measured_speed(ws, spec),
+        speed=measured_speed(finished, spec, machine),
         calibration=memo.get(
             ("calibration", spec.device, tuple(state.run_id for state in finished)),
             lambda: calibration(finished, spec, machine),
@@ -156,12 +156,15 @@ def _data_facts(spec: TrainSpec, folder: Path | None, memo: Memo) -> DataFacts |
         )
 
     facts = memo.get(key, look)
-    if spec.samples is not None and spec.samples < facts.usable_rows:
-        return _first_rows(facts, spec.samples)
+    rows = min(spec.samples or facts.usable_rows, facts.usable_rows)
+    learned = max(1, round(rows * (1 - spec.eval_split)))
+    if learned < facts.usable_rows:
+        return _share_of(facts, learned)
     return facts
 
 
-def _first_rows(facts: DataFacts, rows: int) -> DataFacts:
+def _share_of(facts: DataFacts, rows: int) -> DataFacts:
+    """Return the figures of so many of the rows."""
     share = rows / facts.usable_rows
     return dataclasses.replace(
         facts,
@@ -183,12 +186,3 @@ def _disk(folder: Path) -> tuple[int | None, int | None]:
     except OSError:
         return None, None
     return usage.free, usage.total
-
-
-def _measured_speed(ws: Workspace, spec: TrainSpec) -> MeasuredSpeed | None:
-    """Return the speed of the newest completed run of the same model, if there is one."""
-    for row in ws.database.list(statuses=("completed",), search=spec.model, kind="train", limit=5):
-        state = row.state
-        if state.model == spec.model and state.tokens_per_s:
-            return MeasuredSpeed(state.tokens_per_s, f"measured by run {state.short_id}")
-    return None

@@ -40,13 +40,15 @@ def layers(tmp_path) -> list[Layer]:
     return [Layer("flag", values)]
 
 
-def _finished(ws: Workspace, layers: list[Layer], ratio: float) -> Path:
+def _finished(ws: Workspace, layers: list[Layer], ratio: float, speed: float | None = None) -> Path:
     """Put a completed run with a measured peak of `ratio` times its forecast into the index."""
     resolved, plan = training._require(training.draft(ws, layers, source="cli"))
     folder = training._create(ws, resolved, plan, "cli", is_detached=True)
     state = first_state(folder)
     measured = round(ratio * plan.comparable_bytes)
-    ws.database.insert(state.model_copy(update={"status": "completed", "memory_bytes": measured}))
+    ws.database.insert(
+        state.model_copy(update={"status": "completed", "memory_bytes": measured, "tokens_per_s": speed})
+    )
     return folder.path
 
 
@@ -79,3 +81,21 @@ def test_a_run_on_another_device_teaches_nothing(ws, layers):
     spec["plan"]["device_name"] = "NVIDIA GeForce RTX 4090"
     (folder / "spec.json").write_text(json.dumps(spec))
     assert training.draft(ws, layers, source="cli").plan.peak_source == "not measured on this machine yet"
+
+
+def test_time_is_forecast_from_a_run_of_the_same_kind_of_work(ws, layers):
+    _finished(ws, layers, 1.0, speed=321.0)
+
+    assert "measured by run" in training.draft(ws, layers, source="cli").plan.time_source
+    full = [Layer("flag", {**layers[0].values, "mode": "full"})]
+    assert "measured by run" not in training.draft(ws, full, source="cli").plan.time_source
+
+
+def test_held_out_rows_are_not_counted_as_learned(ws, layers, tmp_path):
+    (tmp_path / "rows.jsonl").write_text((json.dumps(ROW) + "\n") * 40)
+    held = [Layer("flag", {**layers[0].values, "eval_split": 0.2, "epochs": 1.0})]
+    whole = [Layer("flag", {**layers[0].values, "epochs": 1.0})]
+
+    kept, every = (training.draft(ws, asked, source="cli").plan for asked in (held, whole))
+
+    assert kept.tokens == pytest.approx(0.8 * every.tokens, rel=0.01)
