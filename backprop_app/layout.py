@@ -59,6 +59,7 @@ def shell(*children: rx.Component, active: str, twin: Twin, has_bar: bool = Fals
             rx.el.main(
                 _strip(),
                 Offline.create(icon("again"), lost=has_connection_errors),
+                _notice(),
                 rx.el.div(*children, id="page", class_name="page", tab_index=-1),
                 _command_line(twin),
                 class_name="main",
@@ -71,6 +72,21 @@ def shell(*children: rx.Component, active: str, twin: Twin, has_bar: bool = Fals
         toast(),
         Shortcuts.create(),
         class_name="has-bar" if has_bar else "",
+    )
+
+
+def _notice() -> rx.Component:
+    """Return the line about the app as a whole, as that it is shared, or no longer is."""
+    is_bad = RailState.notice_is_bad
+    return rx.cond(
+        RailState.notice != "",
+        rx.el.div(
+            icon("alert"),
+            rx.el.span(RailState.notice),
+            class_name=rx.cond(is_bad, "note danger notice", "note notice"),
+            role=rx.cond(is_bad, "alert", "status"),
+        ),
+        rx.fragment(),
     )
 
 

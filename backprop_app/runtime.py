@@ -34,6 +34,8 @@ class Runtime:
     sampler: Sampler
     memo: Memo = field(default_factory=Memo)
     notes: list[EventItem] = field(default_factory=list)
+    notice: str = ""
+    notice_is_bad: bool = False
 
     def now(self) -> datetime:
         """Return the wall time in the zone of this machine."""
@@ -46,6 +48,11 @@ class Runtime:
     def add_note(self, noun: str, fact: str) -> None:
         """Add a line of the app itself to the event log."""
         self.notes.append(note(self.now(), noun, fact))
+
+    def tell(self, text: str, *, is_bad: bool = False) -> None:
+        """Show a sentence above every page from now on, and keep it in the event log."""
+        self.notice, self.notice_is_bad = text, is_bad
+        self.add_note("Sharing", f": {text.partition('. ')[0]}")
 
 
 class _Slot:

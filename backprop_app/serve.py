@@ -17,18 +17,23 @@ import webbrowser
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from backprop_app.build import manifest
 from backprop_app.listening import LOOPBACK, bind, knock_privately, make_server
 from backprop_app.security import modes
 from backprop_app.security.probe import Result, knocks, probe
 from backprop_app.security.rules import Policy, is_loopback
+from backprop_app.sharing import providers
+from backprop_app.sharing.running import Sharing, find_provider, serve_shared
+from backprop_app.sharing.share import Way
 from backprop_core.config.settings import load_settings
 from backprop_core.errors import RunError
 from backprop_core.redact import RedactingFormatter
 from backprop_core.services.access import Login, set_up_login
 from backprop_core.version import __version__
+
+_SHARE_FOR: Final = "72h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,10 @@ class ServeOptions:
         data_dirs: folders that the page may read data from.
         opens_browser: whether to open the page once it answers.
         share: whether the app is to be reachable from outside; needs a login.
-        share_via: who provides the way in from outside.
+        share_via: who provides the way in from outside, `cloudflared` or `ssh:USER@HOST`.
+        share_for: when sharing ends, `90m`, `8h` or `3d`.
+        share_wait_s: how long the tunnel may take until it works.
+        share_way: where the probe enters the tunnel, when the provider's address cannot be looked up.
         allow_hosts: names under which the app may be reached, besides the loopback ones.
         auth: `user:password` of the login.
         auth_file: file that holds it.
@@ -55,6 +63,9 @@ class ServeOptions:
     opens_browser: bool = False
     share: bool = False
     share_via: str = ""
+    share_for: str = ""
+    share_wait_s: float = 30.0
+    share_way: Way | None = None
     allow_hosts: tuple[str, ...] = ()
     auth: str | None = field(default=None, repr=False)
     auth_file: Path | None = None
@@ -63,7 +74,9 @@ class ServeOptions:
     @property
     def wanted(self) -> modes.Wanted:
         """The part that decides about exposure."""
-        return modes.Wanted(self.host, self.port, self.share, self.share_via, self.allow_hosts)
+        return modes.Wanted(
+            self.host, self.port, self.share, self.share_via, self.share_for, self.allow_hosts
+        )
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -73,11 +86,12 @@ class ServeOptions:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How the app may be entered: the policy of the gate, and the login if there is one."""
+    """How the app may be entered: the policy of the gate, the login and the share if there is one."""
 
     policy: Policy
     login: Login | None
     home: Path
+    sharing: Sharing | None = None
 
 
 def serve(options: ServeOptions) -> None:
@@ -87,7 +101,7 @@ def serve(options: ServeOptions) -> None:
         InputError: INPUT_AUTH_REQUIRED, the app would be reachable from outside; INPUT_AUTH_INVALID_SHAPE.
             Nothing was opened.
         RunError: RUNTIME_UI_PORT_IN_USE, another program listens on the port; RUNTIME_UI_GATE_OPEN, a
-            stranger would have got in.
+            stranger would have got in; RUNTIME_TUNNEL_FAILED, the share did not open.
         DependencyError: RUNTIME_UI_BUNDLE_INVALID, the bundle is missing or stale; DEP_TUNNEL_MISSING.
         ConfigError, StateError: a setting or the store cannot be used.
     """
@@ -131,8 +145,14 @@ def entry_for(options: ServeOptions) -> Entry:
         config_file=settings.ui__auth_file,
     )
     policy = modes.decide(options.wanted, has_credential=login is not None)
-    modes.require_tunnel(options.wanted)
-    return Entry(policy, login, settings.home)
+    return Entry(policy, login, settings.home, _sharing(options) if options.share else None)
+
+
+def _sharing(options: ServeOptions) -> Sharing:
+    provider = providers.choose(options.share_via)
+    life_s = providers.life_s(options.share_for or _SHARE_FOR)
+    program = find_provider(provider, options.environ, options.port)
+    return Sharing(provider, program, life_s, options.share_wait_s, options.environ, options.share_way)
 
 
 async def _run(options: ServeOptions, entry: Entry, sockets: list[socket.socket]) -> None:
@@ -140,7 +160,21 @@ async def _run(options: ServeOptions, entry: Entry, sockets: list[socket.socket]
     port = sockets[0].getsockname()[1]
     # Connections to the port wait unread until the gate has held.
     require_closed(await knock_privately(gate, knocks(entry.policy, port, some_assets())))
-    await make_server(gate, lambda: announce(options, entry, port)).serve(sockets=sockets)
+    if entry.sharing is None:
+        await make_server(gate, lambda: announce(options, entry, port)).serve(sockets=sockets)
+        return
+    started = asyncio.Event()
+    await serve_shared(
+        entry.sharing,
+        make_server(gate, started.set),
+        started,
+        gate,
+        entry.policy,
+        sockets=sockets,
+        home=entry.home,
+        assets=some_assets(),
+        announce=lambda: announce(options, entry, port),
+    )
 
 
 async def _check(options: ServeOptions, entry: Entry) -> list[Result]:

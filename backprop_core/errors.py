@@ -117,7 +117,7 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
         _RUN,
     ),
     "DEP_TUNNEL_MISSING": ErrorKind(
-        "Nothing here can open a tunnel to this machine. No port was opened.",
+        "The program that would open the tunnel is not installed. No port was opened.",
         "Forward the port over SSH from your own machine: `ssh -L 7860:localhost:7860 HOST`.",
         _RUN,
     ),
@@ -237,6 +237,12 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
         "A stranger would have got into the web app. It was not opened.",
         "Do not expose this installation; install it again and report what `backprop ui --check` prints.",
         _RUN,
+    ),
+    "RUNTIME_TUNNEL_FAILED": ErrorKind(
+        "The tunnel of --share did not open, or it does not end at this app. Nothing was shared.",
+        "Mend what its last words name, or forward the port over SSH: `ssh -L 7860:localhost:7860 HOST`.",
+        _RUN,
+        retryable=True,
     ),
     "RUNTIME_UI_BUNDLE_INVALID": ErrorKind(
         "The built web app is missing or belongs to another version.",

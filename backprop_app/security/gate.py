@@ -127,6 +127,17 @@ class Gate:
         self._hashes = script_hashes
         self._guard = Guard(policy, access, clock) if policy is not None else None
 
+    def change(self, policy: Policy) -> None:
+        """Work by another policy from now on, for a name that comes or goes while the app runs.
+
+        Raises:
+            ValueError: it would take the login away, or ask for one that nobody could have.
+        """
+        guard = self._guard
+        if guard is None or policy.require_session != guard.policy.require_session:
+            raise ValueError("whether a login is needed stays as it was when the app was started")
+        guard.policy = policy
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one connection, then hand it on or refuse it."""
         if scope["type"] == "lifespan" or scope.get(_MARK):
@@ -155,7 +166,8 @@ class Gate:
         body = _CountedBody(receive, secured, _body_cap(scope["path"], guard.policy))
         try:
             if scope["path"] in paths.OURS:
-                caller = Caller(_peer(scope), grant.is_tls, grant.session)
+                peer = rules.visitor(_peer(scope), scope["headers"], grant.host, guard.policy)
+                caller = Caller(peer, grant.is_tls, grant.session)
                 answer = await guard.desk.answer(scope, body.receive, caller)
                 await answer.send(body.send)
             else:
@@ -200,7 +212,7 @@ class Gate:
 def _decide(scope: Scope, guard: Guard) -> _Grant | Refusal:
     """Apply the rules in their order: host, address, origin, site, size, then who it is."""
     headers, policy = scope["headers"], guard.policy
-    host = rules.check_host(headers, policy)
+    host = rules.check_peer(_peer(scope), policy) or rules.check_host(headers, policy)
     if isinstance(host, Refusal):
         return host
     if not paths.is_clean(scope["path"]):

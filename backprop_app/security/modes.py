@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backprop_app.security.rules import Mode, Policy, is_loopback, parse_host
-from backprop_core.errors import DependencyError, InputError
+from backprop_core.errors import InputError
 
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - compared, not bound
 
@@ -26,6 +26,7 @@ class Wanted:
         port: for the lines that tell how to forward it.
         share: whether a tunnel is wanted.
         share_via: who provides the tunnel.
+        share_for: how long it may last.
         allow_hosts: names besides the loopback ones under which the app may be reached.
     """
 
@@ -33,6 +34,7 @@ class Wanted:
     port: int = 7860
     share: bool = False
     share_via: str = ""
+    share_for: str = ""
     allow_hosts: tuple[str, ...] = ()
 
 
@@ -48,8 +50,9 @@ def require_credential(wanted: Wanted, *, has_credential: bool) -> None:
             f"--share keeps the app on this machine and --host {wanted.host} opens it to the network.",
             hint="Use one of the two.",
         )
-    if wanted.share_via and not wanted.share:
-        raise InputError("INPUT_VALIDATION_FAILED", "--share-via says how, but --share is not there.")
+    for flag, value in (("--share-via", wanted.share_via), ("--share-for", wanted.share_for)):
+        if value and not wanted.share:
+            raise InputError("INPUT_VALIDATION_FAILED", f"{flag} says how, but --share is not there.")
     what = _exposes(wanted)
     if what and not has_credential:
         raise InputError(
@@ -74,24 +77,9 @@ def decide(wanted: Wanted, *, has_credential: bool) -> Policy:
     if not is_loopback(wanted.host) and not is_everywhere(wanted.host):
         names.add(_name(f"[{wanted.host}]" if ":" in wanted.host else wanted.host))
     mode: Mode = "share" if wanted.share else "local" if is_loopback(wanted.host) else "lan"
-    return Policy(mode=mode, allowed_hosts=frozenset(names), require_session=has_credential)
-
-
-def require_tunnel(wanted: Wanted) -> None:
-    """Refuse `--share`, for which this version has no provider; it never falls back to an open port.
-
-    Raises:
-        DependencyError: DEP_TUNNEL_MISSING with the line that forwards the port over SSH instead.
-    """
-    if wanted.share:
-        raise DependencyError(
-            "DEP_TUNNEL_MISSING",
-            "This version has no tunnel provider for --share. No port was opened.",
-            hint=(
-                "Start without --share. From a machine that reaches this one: "
-                f"{ssh_line(wanted.port)} ; to lend it to a server of yours: {reverse_line(wanted.port)}"
-            ),
-        )
+    # Behind a tunnel a further name is one that an https server hands on.
+    tls = frozenset(names) if wanted.share else frozenset()
+    return Policy(mode=mode, allowed_hosts=frozenset(names), tls_hosts=tls, require_session=has_credential)
 
 
 def ssh_line(port: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -64,9 +65,37 @@ def knocks(policy: Policy, port: int, assets: tuple[str, ...] = ()) -> list[Knoc
     return found
 
 
-async def probe(address: str, port: int, tries: list[Knock]) -> list[Result]:
-    """Knock everywhere at once and return what came of it, in the same order."""
-    return list(await asyncio.gather(*(_knock(address, port, knock) for knock in tries)))
+def public_knocks(policy: Policy, assets: tuple[str, ...]) -> list[Knock]:
+    """Return everything to try from outside, where the names that are reached over https lead here."""
+    found: list[Knock] = []
+    for name in sorted(policy.tls_hosts):
+        found += _from_strangers(name, "https", assets)
+        for origin in (f"https://{_EVIL}", f"http://{name}"):
+            knock = f"the origin {origin} opens a websocket at {name}"
+            found.append(Knock(knock, _upgrade(name, origin), frozenset({403})))
+    return found
+
+
+def status_of(name: str, wanted: frozenset[int]) -> Knock:
+    """Return a knock at the health page under a name, with the statuses that are right."""
+    return Knock(f"the health page answers at {name}", _request("GET", "/healthz", name), wanted)
+
+
+async def probe(
+    address: str, port: int, tries: list[Knock], *, is_tls: bool = False, wait_s: float = _WAIT_S
+) -> list[Result]:
+    """Knock everywhere at once and return what came of it, in the same order.
+
+    Args:
+        address: name or address to connect to.
+        port: to connect to.
+        tries: what to send.
+        is_tls: whether to speak TLS, with the certificate checked against `address`.
+        wait_s: how long each answer may take.
+    """
+    tls = ssl.create_default_context() if is_tls else None
+    knocking = (_knock(address, port, knock, tls, wait_s) for knock in tries)
+    return list(await asyncio.gather(*knocking))
 
 
 def _from_other_sites(own: str, port: int) -> Iterator[Knock]:
@@ -120,10 +149,10 @@ def _upgrade(host: str, origin: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-async def _knock(address: str, port: int, knock: Knock) -> Result:
+async def _knock(address: str, port: int, knock: Knock, tls: ssl.SSLContext | None, wait_s: float) -> Result:
     try:
-        async with asyncio.timeout(_WAIT_S):
-            reader, writer = await asyncio.open_connection(address, port)
+        async with asyncio.timeout(wait_s):
+            reader, writer = await asyncio.open_connection(address, port, ssl=tls)
             try:
                 writer.write(knock.request)
                 await writer.drain()

@@ -38,6 +38,8 @@ class Policy:
         upload_paths: path prefixes where the upload cap counts.
         max_sockets: websockets that may be open at once.
         max_session_sockets: websockets of one session.
+        peer_header: header in which the tunnel tells the address of a visitor, under `tls_hosts` alone.
+        peers: addresses that may connect besides loopback; all of them when empty.
     """
 
     mode: Mode = "local"
@@ -49,6 +51,8 @@ class Policy:
     upload_paths: tuple[str, ...] = ("/_upload", "/api/uploads")
     max_sockets: int = 128
     max_session_sockets: int = 16
+    peer_header: bytes = b""
+    peers: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class Refusal:
 WRONG_HOST: Final = Refusal(421, 4404, "This server does not answer to that host name.")
 WRONG_ORIGIN: Final = Refusal(403, 4403, "The request comes from another site.")
 BAD_PATH: Final = Refusal(400, 4400, "The address is not in its normal form.")
+WRONG_PEER: Final = Refusal(403, 4403, "This server takes connections from its own machine alone.")
 NO_SESSION: Final = Refusal(401, 4401, "Sign in first.")
 FOREIGN_CLIENT: Final = Refusal(403, 4403, "The tab belongs to another session.")
 SILENT: Final = Refusal(408, 4408, "The request stopped halfway.")
@@ -126,6 +131,22 @@ def check_host(headers: Headers, policy: Policy) -> Host | Refusal:
     if host is None or not (is_loopback(host.name) or host.name in policy.allowed_hosts):
         return WRONG_HOST
     return host
+
+
+def check_peer(peer: str, policy: Policy) -> Refusal | None:
+    """Return why a connection from `peer` is refused; an address that is not known is not refused."""
+    if not policy.peers or not peer or peer in policy.peers or is_loopback(peer):
+        return None
+    return WRONG_PEER
+
+
+def visitor(peer: str, headers: Headers, host: Host, policy: Policy) -> str:
+    """Return who a limit is counted for: through a tunnel that is whom the tunnel names, not its end here."""
+    if policy.mode != "share" or host.name not in policy.tls_hosts:
+        return peer
+    given = values(headers, policy.peer_header) if policy.peer_header else []
+    text = given[0].decode("latin-1") if len(given) == 1 else ""
+    return f"tunnel {text}" if _literal(text) is not None else "tunnel"
 
 
 def scheme_of(host: Host, scope_scheme: str, policy: Policy) -> str:

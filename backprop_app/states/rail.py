@@ -30,6 +30,8 @@ class RailState(rx.State):
     machine: MachineView = MachineView()
     machine_pairs: list[Pair] = []
     queue_text: str = ""
+    notice: str = ""
+    notice_is_bad: bool = False
     total: int = 0
 
     @rx.event(background=True)
@@ -68,6 +70,8 @@ class RailState(rx.State):
             queue_text=f"{overview.queued} waiting" if overview.queued else "queue empty",
             machine=with_forecast(machine_view(sample), sample, peak, resident),
             machine_pairs=machine_pairs(sample),
+            notice=runtime.notice,
+            notice_is_bad=runtime.notice_is_bad,
         )
         if frame is not None:
             assign(self, run=run_view(frame.state, frame.smooth_loss, now))

@@ -59,7 +59,18 @@ def ui(
         bool, typer.Option("--share", help="Reachable from outside by a tunnel; needs a login.")
     ] = False,
     share_via: Annotated[
-        str, typer.Option("--share-via", metavar="PROVIDER", help="Who provides the tunnel.")
+        str,
+        typer.Option(
+            "--share-via",
+            metavar="PROVIDER",
+            help="Who provides the tunnel: cloudflared (default), or ssh:USER@HOST for a server of yours.",
+        ),
+    ] = "",
+    share_for: Annotated[
+        str,
+        typer.Option(
+            "--share-for", metavar="TIME", help="When sharing ends: 90m, 8h, 3d. Default: 72h, at most 7d."
+        ),
     ] = "",
     open_page: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the browser of this machine.")
@@ -84,6 +95,7 @@ def ui(
         opens_browser=open_page and _has_browser(),
         share=share,
         share_via=share_via,
+        share_for=share_for,
         allow_hosts=tuple(allow_host or ()),
         auth=auth,
         auth_file=auth_file,

@@ -46,6 +46,7 @@ class Mutation:
 
 
 _TEST_GATE, _TEST_LOGIN = "tests/integration/test_gate.py", "tests/integration/test_login.py"
+_TEST_SHARE = "tests/integration/test_share.py"
 
 MUTATIONS = (
     Mutation(
@@ -172,6 +173,41 @@ MUTATIONS = (
         "    return path.startswith(_SCRIPTS)\n",
         "    return True\n",
         (_TEST_LOGIN, "-k", "token"),
+    ),
+    Mutation(
+        "address of a quick tunnel read as a whole",
+        "backprop_app/sharing/providers.py",
+        "        match = _QUICK_NAME.fullmatch(word)\n",
+        "        match = _QUICK_NAME.search(word)\n",
+        ("tests/unit/app/test_providers.py",),
+    ),
+    Mutation(
+        "a tunnel must end at this gate",
+        "backprop_app/sharing/share.py",
+        "                await self._wait_for_this_gate(reach)\n",
+        "",
+        (_TEST_SHARE, "-k", "hides_its_name"),
+    ),
+    Mutation(
+        "a stranger's knock through the tunnel",
+        "backprop_app/sharing/share.py",
+        "        if any(result.status for result in results if not result.holds):\n",
+        "        if False:\n",
+        (_TEST_SHARE, "-k", "lets_strangers_in"),
+    ),
+    Mutation(
+        "the name of a tunnel leaves the list with it",
+        "backprop_app/sharing/share.py",
+        "        self._door.change(self._policy)\n        await self._tunnel.stop()\n",
+        "        await self._tunnel.stop()\n",
+        (_TEST_SHARE, "-k", "ends_with_its_time"),
+    ),
+    Mutation(
+        "no program of the current folder",
+        "backprop_app/sharing/tunnel.py",
+        "        if not entry or not folder.is_absolute() or folder == Path.cwd():\n",
+        "        if False:\n",
+        ("tests/unit/app/test_providers.py", "-k", "current_folder"),
     ),
     Mutation(
         "header fields of a ticket",

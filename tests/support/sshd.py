@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from tests.support.ui_server import free_port
 
 HOW = "The SSH test needs sshd and ssh-keygen: apt-get install openssh-server openssh-client"
@@ -44,18 +46,29 @@ def require() -> Path:
 
 
 @contextlib.contextmanager
+def server(folder: Path) -> Iterator[int]:
+    """Run a server whose key lies in `folder / "known"` and that takes `folder / "client"`; yield its port."""
+    port = free_port()
+    serve: list[str | Path] = [require(), "-D", "-e", "-p", str(port), "-f", str(_configure(folder))]
+    with _running(serve, folder / "sshd.log", port):
+        key = (folder / "host.pub").read_text()
+        (folder / "known").write_text(f"[127.0.0.1]:{port} {key}")
+        yield port
+
+
+@contextlib.contextmanager
 def forwarded(folder: Path, remote_port: int) -> Iterator[int]:
     """Run a server and `ssh -L LOCAL:localhost:REMOTE` through it; yield the local port."""
-    server_port, local_port = free_port(), free_port()
-    serve: list[str | Path] = [require(), "-D", "-e", "-p", str(server_port), "-f", str(_configure(folder))]
-    forward: list[str | Path] = [
-        *("ssh", "-N", "-L", f"{local_port}:localhost:{remote_port}", "-p", str(server_port)),
-        *("-i", str(folder / "client"), "-F", "none", "-o", f"UserKnownHostsFile={folder / 'known'}"),
-        *("-o", "StrictHostKeyChecking=accept-new", "-o", "BatchMode=yes"),
-        *("-o", "ExitOnForwardFailure=yes", f"{getpass.getuser()}@127.0.0.1"),
-    ]
-    with _running(serve, folder / "sshd.log", server_port), _running(forward, folder / "ssh.log", local_port):
-        yield local_port
+    local_port = free_port()
+    with server(folder) as port:
+        forward: list[str | Path] = [
+            *("ssh", "-N", "-L", f"{local_port}:localhost:{remote_port}", "-p", str(port)),
+            *("-i", str(folder / "client"), "-F", "none", "-o", f"UserKnownHostsFile={folder / 'known'}"),
+            *("-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes"),
+            *("-o", "ExitOnForwardFailure=yes", f"{getpass.getuser()}@127.0.0.1"),
+        ]
+        with _running(forward, folder / "ssh.log", local_port):
+            yield local_port
 
 
 @contextlib.contextmanager
@@ -69,6 +82,10 @@ def _running(command: list[str | Path], log: Path, port: int) -> Iterator[None]:
         _wait(port, process, log)
         yield
     finally:
+        # A server's open connections are processes of their own, which its end leaves alone.
+        for connection in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                connection.kill()
         process.terminate()
         process.wait(10)
 

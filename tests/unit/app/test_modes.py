@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backprop_app.security.modes import Wanted, decide, require_tunnel
-from backprop_core.errors import DependencyError, InputError
+from backprop_app.security.modes import Wanted, decide
+from backprop_core.errors import InputError
 
 
 def code_of(wanted: Wanted, *, has_credential: bool) -> str:
@@ -58,11 +58,10 @@ def test_a_further_name_that_is_none_is_refused(name):
 def test_flags_that_contradict_each_other_are_refused():
     assert code_of(Wanted(share=True, host="10.0.0.7"), has_credential=True) == "INPUT_VALIDATION_FAILED"
     assert code_of(Wanted(share_via="cloudflared"), has_credential=True) == "INPUT_VALIDATION_FAILED"
+    assert code_of(Wanted(share_for="8h"), has_credential=True) == "INPUT_VALIDATION_FAILED"
 
 
-def test_sharing_with_a_login_names_the_line_that_works_instead():
-    with pytest.raises(DependencyError) as caught:
-        require_tunnel(Wanted(share=True, port=7000))
-    assert caught.value.code == "DEP_TUNNEL_MISSING"
-    assert "ssh -N -R 7000:localhost:7000" in caught.value.hint
-    require_tunnel(Wanted())
+def test_a_further_name_behind_a_tunnel_is_reached_over_https():
+    policy = decide(Wanted(share=True, allow_hosts=("a.example",)), has_credential=True)
+    assert (policy.mode, policy.tls_hosts) == ("share", {"a.example"})
+    assert decide(Wanted(host="10.0.0.7"), has_credential=True).tls_hosts == frozenset()

@@ -144,3 +144,34 @@ def test_a_length_over_the_cap_or_that_is_no_number_is_refused(length: str) -> N
 
 def test_a_length_at_the_cap_passes() -> None:
     assert rules.check_length(headers(content_length="10"), 10) is None
+
+
+SHARED = Policy(
+    mode="share",
+    allowed_hosts=frozenset({"a.example"}),
+    tls_hosts=frozenset({"a.example"}),
+    peer_header=b"cf-connecting-ip",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "counted"),
+    [
+        ("a.example", {"cf_connecting_ip": "203.0.113.9"}, "tunnel 203.0.113.9"),
+        ("a.example", {"cf_connecting_ip": "127.0.0.1, 203.0.113.9"}, "tunnel"),
+        ("a.example", {"x_forwarded_for": "203.0.113.9"}, "tunnel"),
+        ("localhost", {"cf_connecting_ip": "203.0.113.9"}, "127.0.0.1"),
+    ],
+)
+def test_limits_count_for_whom_the_tunnel_names_and_for_nobody_else(name, given, counted):
+    assert rules.visitor("127.0.0.1", headers(**given), Host(name, None), SHARED) == counted
+    assert rules.visitor("127.0.0.1", headers(**given), Host(name, None), LOCAL) == "127.0.0.1"
+
+
+def test_only_the_machine_itself_reaches_a_port_that_trusts_it():
+    inside = Policy(mode="container", peers=frozenset({"172.18.0.1"}))
+    assert rules.check_peer("172.18.0.1", inside) is None
+    assert rules.check_peer("127.0.0.1", inside) is None
+    assert rules.check_peer("172.18.0.7", inside) == rules.WRONG_PEER
+    assert rules.check_peer("203.0.113.9", inside) == rules.WRONG_PEER
+    assert rules.check_peer("203.0.113.9", LOCAL) is None

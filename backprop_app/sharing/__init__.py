@@ -1,0 +1,1 @@
+"""Tunnels: how a login-protected app on loopback is reached from elsewhere, for a limited time."""
