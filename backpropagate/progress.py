@@ -104,4 +104,5 @@ def end_line(state: RunState) -> str:
     text += state.name if state.kind in {"export", "download"} else f"{units.count(state.step)} steps"
     if state.loss is not None and state.first_loss is not None:
         text += f", loss {units.loss(state.first_loss)} to {units.loss(state.loss)}"
-    return f"{text}, {units.duration(state.seconds)}" if state.seconds else text
+    text += f", {units.duration(state.seconds)}" if state.seconds else ""
+    return f"{text}; rule {state.stop_rule}: {state.stop_reason}" if state.stop_reason else text

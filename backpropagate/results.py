@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backprop_core.config.proofs import Proof
+from backprop_core.events.types import StopRule
 from backprop_core.runs.projection import RunState, Status
 
 
@@ -14,7 +15,8 @@ class RunResult:
     """How a training run ended.
 
     Attributes:
-        status: `completed`, or `stopped` when somebody stopped it.
+        status: `completed`, or `stopped` when somebody or a rule of the run stopped it.
+        stop_rule: the rule that did; None when none did.
         steps: optimizer steps that were really taken.
         final_loss: of the newest step; None when no step was taken or it was not finite.
         adapter_path: the adapter inside the run's folder; None when there was nothing to save.
@@ -32,6 +34,7 @@ class RunResult:
     seconds: float
     adapter_path: Path | None
     folder: Path
+    stop_rule: StopRule | None = None
 
     @classmethod
     def from_state(cls, state: RunState) -> RunResult:
@@ -48,6 +51,7 @@ class RunResult:
             seconds=state.seconds,
             adapter_path=folder / state.artifact if state.artifact else None,
             folder=folder,
+            stop_rule=state.stop_rule,
         )
 
 

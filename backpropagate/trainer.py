@@ -81,6 +81,8 @@ class Trainer:
         eval_split: float | None = None,
         sample_prompt: str | None = None,
         early_stopping: int | None = None,
+        divergence_limit: float | None = None,
+        budget_hours: float | None = None,
         checkpoint_every: int | Auto | None = None,
         seed: int | None = None,
         packing: bool | None = None,

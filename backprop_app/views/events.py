@@ -105,6 +105,8 @@ def _last_words(body: ev.Body, name: str) -> tuple[str, str] | None:
     match body:
         case ev.RunCompleted(step=step, seconds=seconds):
             return "Completed", f" {name}, {units.count(step)} steps in {units.duration(seconds)}"
+        case ev.RunStopped(step=step, rule=str(rule), reason=reason):
+            return "Stopped", f" {name} at step {units.count(step)} by its rule {rule}: {reason}"
         case ev.RunStopped(step=step):
             return "Stopped", f" {name} at step {units.count(step)}, adapter saved"
         case ev.RunInterrupted(step=step):

@@ -204,6 +204,21 @@ class TrainSpec(BaseModel):
         label="Early stopping",
         section="training",
     )
+    divergence_limit: Annotated[Annotated[Float, Field(gt=0, le=100)] | None, Blank] = option(
+        0.5,
+        "End the run when the held-out loss was this share above its lowest, or no number, in two measures in "
+        "a row. The result is the lowest one anyway; lower limits stop runs that would have recovered. Off "
+        "when empty.",
+        label="Stop on divergence",
+        section="training",
+    )
+    budget_hours: Annotated[Annotated[Float, Field(gt=0, le=10_000)] | None, Blank] = option(
+        None,
+        "End the run at the first step after so many hours of training, pauses included; what it learned is "
+        "saved. A resume begins a new count. No limit when empty.",
+        label="Hours at most",
+        section="training",
+    )
     checkpoint_every: Annotated[Int, Field(ge=1, le=10_000_000)] | Auto = option(
         "auto",
         "Steps between checkpoints. A kill costs at most this many steps; auto keeps about ten per run.",

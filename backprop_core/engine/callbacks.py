@@ -16,6 +16,7 @@ from backprop_core.engine.keeping import Keeper, Saved, Tally
 from backprop_core.engine.samples import answer
 from backprop_core.engine.sampling import RowOrder
 from backprop_core.engine.spilling import SpillWatch
+from backprop_core.engine.stop_rules import Stop, after_measure, budget_stop, held_out_stop
 from backprop_core.engine.thermal import MAX_PAUSES, Heat, HeatJudge
 from backprop_core.engine.trackers import Trackers
 from backprop_core.engine.trainer import StepFacts
@@ -39,7 +40,6 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         saved: the checkpoint that the attempt goes on from, if any.
         held_out: rows that measure each scheduled step; none when empty.
         trackers: get the figures of each step too.
-        patience: measures in a row without a new lowest loss that end the run; None for any number.
     """
 
     def __init__(
@@ -53,7 +53,6 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         keeper: Keeper,
         saved: Saved | None,
         held_out: Sequence[Row] = (),
-        patience: int | None = None,
         trackers: Trackers | None = None,
     ) -> None:
         self._context = context
@@ -64,8 +63,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._keeper = keeper
         self._saved = saved
         self._held_out = held_out
-        self._patience = patience
         self._began = 0.0
+        self._attempt_began = context.clock.monotonic()
         self._trackers = trackers
         self._spill = SpillWatch()
         self._heat = HeatJudge()
@@ -163,16 +162,13 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         if not self._held_out or not (self._keeper.is_scheduled(step) or step == self._total_steps):
             return False
         loss = held_out_loss(self.trainer, self._held_out)
-        is_best = is_better(loss, self._tally.best_loss)
+        spec, tally = self._context.spec, self._tally
+        is_best = is_better(loss, tally.best_loss)
         if is_best:
-            self._tally.best_loss, self._tally.best_step, self._tally.not_better = loss, step, 0
-        else:
-            self._tally.not_better += 1
-            if self._tally.not_better == self._patience and step < self._total_steps:
-                self._tally.ending = "early"
-                self._context.notice(
-                    f"The held-out loss found no new lowest in {self._patience} measures; the run ends early."
-                )
+            tally.best_loss, tally.best_step = loss, step
+        tally.trend = after_measure(tally.trend, loss, tally.best_loss, spec.divergence_limit)
+        if step < self._total_steps:
+            tally.stop = held_out_stop(spec, tally.trend, loss, tally.best_loss)
         self._context.journal.append(
             Evaluated(step=step, loss=loss if math.isfinite(loss) else None, rows=len(self._held_out))
         )
@@ -197,10 +193,18 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         if watch.is_interrupted:
             self._tally.ending = "interrupted"
         elif watch.request() == "stop":
+            self._tally.ending, self._tally.stop = "stopped", None
+        elif self._judged_rules() is not None:
             self._tally.ending = "stopped"
         if self._tally.ending in ("interrupted", "stopped"):
             self._keeper.save(step, self.trainer)
         control.should_training_stop = control.should_training_stop or self._tally.ending is not None
+
+    def _judged_rules(self) -> Stop | None:
+        """Return the rule of the run that is met at this step, if one is."""
+        seconds = self._context.clock.monotonic() - self._attempt_began
+        self._tally.stop = self._tally.stop or budget_stop(self._context.spec, seconds)
+        return self._tally.stop
 
     def _pause(self, step: int, reason: str, code: str, may_go_on: Callable[[], bool]) -> None:
         """Hold the step until it may go on, or the run shall end."""

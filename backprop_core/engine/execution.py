@@ -54,9 +54,9 @@ def _attempt(context: RunContext) -> None:
             with recorded(context), platform.keep_awake():
                 outcome = _recipe(context)(context)
     except AttemptEnded as ended:
-        _say_end(context, ended.how, "", ended.reason, began)
+        _say_end(context, Outcome(ended.how, ""), ended.reason, began)
     except KeyboardInterrupt:
-        _say_end(context, "interrupted", "", "the user interrupted the program", began)
+        _say_end(context, Outcome("interrupted", ""), "the user interrupted the program", began)
         raise
     except Exception as error:
         known = classify(error, context.info.kind)
@@ -66,7 +66,7 @@ def _attempt(context: RunContext) -> None:
             raise
         raise known from error
     else:
-        _say_end(context, outcome.how, outcome.artifact, "the system ended the process", began)
+        _say_end(context, outcome, "the system ended the process", began)
     finally:
         _reserve(context).unlink(missing_ok=True)
 
@@ -166,11 +166,13 @@ def _reserve(context: RunContext) -> Path:
     return context.folder.path / "reserve"
 
 
-def _say_end(context: RunContext, how: str, artifact: str, reason: str, began: float) -> None:
+def _say_end(context: RunContext, end: Outcome, reason: str, began: float) -> None:
     step, seconds = context.position.step, round(context.clock.monotonic() - began, 3)
-    if how == "completed":
-        context.journal.append(RunCompleted(step=step, artifact=artifact, seconds=seconds))
-    elif how == "stopped":
-        context.journal.append(RunStopped(step=step, artifact=artifact, seconds=seconds))
+    if end.how == "completed":
+        context.journal.append(RunCompleted(step=step, artifact=end.artifact, seconds=seconds))
+    elif end.how == "stopped":
+        context.journal.append(
+            RunStopped(step=step, artifact=end.artifact, seconds=seconds, rule=end.rule, reason=end.reason)
+        )
     else:
         context.journal.append(RunInterrupted(step=step, reason=reason))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from backprop_core.engine import training_state
 from backprop_core.engine.checkpoints import CheckpointStore, Identity, Manifest
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.devices import library_versions
+from backprop_core.engine.stop_rules import Stop, Trend
 from backprop_core.engine.training_state import LoopState
 from backprop_core.errors import StateError
 from backprop_core.events.types import CheckpointSaved, RunResumed
@@ -38,8 +39,9 @@ class Tally:
     Attributes:
         not_finite: steps in a row whose loss or gradient was no number.
         best_loss: the lowest loss on held-out rows, reached at `best_step`.
-        not_better: evaluations in a row that did not reach it.
+        trend: what the measures on held-out rows amount to.
         ending: why the loop ended before its last step, if it did.
+        stop: the rule of the run that ended it, if one did.
     """
 
     tokens: int = 0
@@ -47,8 +49,9 @@ class Tally:
     not_finite: int = 0
     best_loss: float | None = None
     best_step: int = 0
-    not_better: int = 0
-    ending: Literal["stopped", "interrupted", "early"] | None = None
+    trend: Trend = field(default_factory=Trend)
+    ending: Literal["stopped", "interrupted"] | None = None
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ class Keeper:
         self._tally.supervised_tokens = loop.supervised_tokens
         self._tally.best_loss = loop.best_loss
         self._tally.best_step = loop.best_step
-        self._tally.not_better = loop.not_better
+        self._tally.trend = Trend(loop.plateau_loss, loop.not_better, loop.diverging)
         self._last_step = loop.step
 
     def is_scheduled(self, step: int) -> bool:
@@ -222,7 +225,9 @@ class Keeper:
                 supervised_tokens=self._tally.supervised_tokens,
                 best_loss=self._tally.best_loss,
                 best_step=self._tally.best_step,
-                not_better=self._tally.not_better,
+                not_better=self._tally.trend.stale,
+                plateau_loss=self._tally.trend.reference,
+                diverging=self._tally.trend.diverging,
                 choices=dataclasses.asdict(self._chosen),
                 cut=trainer.cutter.cut,
                 loss_scale=trainer.loss_scale,

@@ -77,6 +77,8 @@ def run_sft(context: RunContext, backend: Backend) -> Outcome:
         context.phase("saving")
         keeper.load_best(trainer)
         artifact = save_result(context, learner, base.tokenizer)
+    if tally.stop is not None:
+        return Outcome("stopped", artifact, tally.stop.rule, tally.stop.reason)
     return Outcome("stopped" if tally.ending == "stopped" else "completed", artifact)
 
 
@@ -102,7 +104,6 @@ def build_trainer(
         keeper=keeper,
         saved=saved,
         held_out=ground.data.held_out,
-        patience=spec.early_stopping,
         trackers=trackers,
     )
     cut = saved.loop.cut if saved else first_cut(spec, ground)

@@ -31,6 +31,7 @@ class LoopState(BaseModel):
     Attributes:
         choices: the derived values that the first attempt worked with.
         cut: how steps are cut since memory last ran out.
+        plateau_loss, diverging: see `stop_rules.Trend`.
         loss_scale: by which gradients of fp16 are computed larger.
         groups: the optimizer's groups without their parameters.
         python_random, numpy_random: states of these generators.
@@ -44,6 +45,8 @@ class LoopState(BaseModel):
     best_loss: float | None
     best_step: int
     not_better: int
+    plateau_loss: float | None = None
+    diverging: int = 0
     choices: dict[str, Any]
     cut: Cut
     loss_scale: float

@@ -30,6 +30,8 @@ Phase = Literal[
     "registering",
 ]
 
+StopRule = Literal["plateau", "divergence", "budget", "non_finite_loss", "temperature"]
+
 
 class Body(BaseModel):
     """What an event tells; `durable` ones are flushed to the disk before the work goes on."""
@@ -282,13 +284,21 @@ class RunCompleted(Body):
 
 
 class RunStopped(Body):
-    """The user stopped the run; what it learned so far is saved."""
+    """The user or a rule of the run stopped it; what it learned so far is saved.
+
+    Attributes:
+        rule: the rule that stopped it, None when the user did; rules that end in a failure are told by
+            the code of `run.failed`.
+        reason: the figures of the rule, as a sentence.
+    """
 
     durable = True
     type: Literal["run.stopped"] = "run.stopped"
     step: int
     artifact: str
     seconds: float
+    rule: StopRule | None = None
+    reason: str = ""
 
 
 class RunInterrupted(Body):

@@ -41,6 +41,7 @@ def history_entry(state: RunState, spec: TrainSpec, dataset_hash: str | None) ->
         "final_loss": state.loss,
         "loss_history": [[point.step, point.loss if point.loss == point.loss else None] for point in points],
         "checkpoint_path": str(folder.path / (state.artifact or state.checkpoint or "")),
+        "stop_rule": state.stop_rule,
         "failure_code": state.error["code"] if state.error else None,
     }
 

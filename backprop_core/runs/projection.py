@@ -18,6 +18,11 @@ Status = Literal["queued", "starting", "running", "paused", "completed", "stoppe
 ACTIVE: Final[frozenset[Status]] = frozenset({"starting", "running", "paused"})
 # What learns on the card.
 TRAINING_KINDS: Final = frozenset({"train", "multi-run"})
+# Rules of a run that end it as a failure, told by its code.
+RULE_BY_CODE: Final[dict[str, ev.StopRule]] = {
+    "RUNTIME_LOSS_NOT_FINITE": "non_finite_loss",
+    "RUNTIME_GPU_TEMPERATURE_CRITICAL": "temperature",
+}
 TERMINAL: Final[frozenset[Status]] = frozenset({"completed", "stopped", "failed", "interrupted"})
 
 
@@ -28,6 +33,7 @@ class RunState(BaseModel):
         seq: the newest event that is in this state.
         loss: of the newest step; `first_loss` of the first one.
         seconds: worked time of finished attempts.
+        stop_rule: the rule of the run that ended its newest attempt; None when none did.
         leg, legs: of a campaign, the leg that it is in and their number; 0 for other runs.
     """
 
@@ -76,6 +82,8 @@ class RunState(BaseModel):
     legs: int = 0
     artifact: str | None = None
     pause_reason: str = ""
+    stop_rule: ev.StopRule | None = None
+    stop_reason: str = ""
     error: ErrorRecord | None = None
     pid: int | None = None
     process_token: str | None = None
@@ -171,6 +179,8 @@ def _after_start(state: RunState, body: ev.RunStarted, stamp: str) -> dict[str, 
         "ended_at": None,
         "error": None,
         "pause_reason": "",
+        "stop_rule": None,
+        "stop_reason": "",
     }
 
 
@@ -201,5 +211,7 @@ def _after_end(state: RunState, body: ev.Body, stamp: str) -> dict[str, Any]:
     if isinstance(body, ev.RunCompleted | ev.RunStopped):
         changes |= {"artifact": body.artifact, "seconds": state.seconds + body.seconds, "step": body.step}
     elif isinstance(body, ev.RunFailed):
-        changes["error"] = body.error
+        changes |= {"error": body.error, "stop_rule": RULE_BY_CODE.get(body.error["code"])}
+    if isinstance(body, ev.RunStopped):
+        changes |= {"stop_rule": body.rule, "stop_reason": body.reason}
     return changes

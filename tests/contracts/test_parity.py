@@ -41,6 +41,8 @@ OTHER = {
     "eval_split": "0.1",
     "sample_prompt": "Who are you?",
     "early_stopping": "3",
+    "divergence_limit": "0.2",
+    "budget_hours": "8",
     "checkpoint_every": "4",
     "seed": "1",
     "packing": "off",

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from backprop_core.engine import callbacks
 from backprop_core.engine.collating import Row
 from backprop_core.engine.evaluation import hold_out
-from backprop_core.events.types import Evaluated, RunCompleted, TrainingPlanned
+from backprop_core.events.types import Evaluated, RunStopped, TrainingPlanned
 from tests.support.attempts import attempt, bodies, metrics
 
 
@@ -75,10 +75,25 @@ def test_the_best_checkpoint_outlives_the_newest_three(train, told):
 
 
 def test_a_run_without_progress_ends_early(train, told):
-    told(3.0, 1.0, 2.0, 2.0)
+    told(3.0, 1.0, 1.2, 1.2)
     folder = train(steps=50, eval_split=0.34, checkpoint_every=1, early_stopping=2)
     done = bodies(folder)[-1]
-    assert isinstance(done, RunCompleted) and done.step == 4
+    assert isinstance(done, RunStopped) and (done.step, done.rule) == (4, "plateau")
+
+
+def test_a_diverging_run_stops_at_the_second_measure_and_gives_its_best_step(train, told):
+    told(1.0, 1.6, 1.7)
+    folder = train(steps=50, eval_split=0.34, checkpoint_every=1)
+    done = bodies(folder)[-1]
+    assert (done.type, done.step, done.rule) == ("run.stopped", 3, "divergence")
+    assert done.reason == "held-out loss 1.7, the lowest was 1, 2 measures in a row"
+    assert any("The result is that of step 1" in getattr(body, "message", "") for body in bodies(folder))
+
+
+def test_a_run_ends_at_the_first_step_after_its_hours(train):
+    folder = train(steps=50, budget_hours=1e-9)
+    done = bodies(folder)[-1]
+    assert (done.type, done.step, done.rule, done.artifact) == ("run.stopped", 1, "budget", "adapter")
 
 
 def test_a_measure_that_is_no_number_is_never_the_best(train, told):
@@ -96,10 +111,10 @@ def test_patience_goes_on_counting_after_a_resume(train, told, own_home, monkeyp
         if state.global_step == 2:
             reporter._context.control.ordered.set()
 
-    told(1.0, 2.0, 2.0, 2.0)
+    told(1.0, 1.2, 1.2, 1.2)
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.StepReporter, "on_step_begin", ordered)
         attempt(folder, own_home)
     attempt(folder, own_home)
     assert [body.step for body in evaluations(folder)] == [1, 2, 3, 4]
-    assert bodies(folder)[-1].type == "run.completed"
+    assert bodies(folder)[-1].rule == "plateau"
