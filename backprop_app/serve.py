@@ -28,7 +28,8 @@ from backprop_app.sharing import providers
 from backprop_app.sharing.running import Sharing, find_provider, serve_shared
 from backprop_app.sharing.share import Way
 from backprop_core.config.settings import load_settings
-from backprop_core.errors import RunError
+from backprop_core.errors import RunError, StateError
+from backprop_core.platform import FileLock, private_umask
 from backprop_core.redact import RedactingFormatter
 from backprop_core.services.access import Login, set_up_login
 from backprop_core.version import __version__
@@ -100,6 +101,7 @@ def serve(options: ServeOptions) -> None:
     Raises:
         InputError: INPUT_AUTH_REQUIRED, the app would be reachable from outside; INPUT_AUTH_INVALID_SHAPE.
             Nothing was opened.
+        StateError: STATE_UI_RUNNING, another web app serves this home.
         RunError: RUNTIME_UI_PORT_IN_USE, another program listens on the port; RUNTIME_UI_GATE_OPEN, a
             stranger would have got in; RUNTIME_TUNNEL_FAILED, the share did not open.
         DependencyError: RUNTIME_UI_BUNDLE_INVALID, the bundle is missing or stale; DEP_TUNNEL_MISSING.
@@ -107,14 +109,35 @@ def serve(options: ServeOptions) -> None:
     """
     entry = entry_for(options)
     manifest.read()
+    lock = FileLock(_prepared(entry.home) / "ui.lock")
     sockets = bind(options.host, options.port)
     try:
+        _require_alone(lock)
         asyncio.run(_run(options, entry, sockets))
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. Runs go on.\n")
     finally:
+        lock.release()
         for listening in sockets:
             listening.close()
+
+
+def _prepared(home: Path) -> Path:
+    with private_umask():
+        home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _require_alone(lock: FileLock) -> None:
+    """Refuse a second web app on one home: two would show and ask for the same runs under two addresses.
+
+    Raises:
+        StateError: STATE_UI_RUNNING with the process that holds it.
+    """
+    if not lock.acquire():
+        raise StateError(
+            "STATE_UI_RUNNING", f"The process {lock.holder_pid()} serves the web app of {lock.path.parent}."
+        )
 
 
 def check(options: ServeOptions) -> list[Result]:

@@ -233,6 +233,11 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
         "Choose another one with `--port`, or stop the other program.",
         ExitCode.USER,
     ),
+    "STATE_UI_RUNNING": ErrorKind(
+        "A web app serves this home already.",
+        "Open the one that runs, or give this one a home of its own with BACKPROPAGATE_HOME.",
+        ExitCode.USER,
+    ),
     "RUNTIME_UI_GATE_OPEN": ErrorKind(
         "A stranger would have got into the web app. It was not opened.",
         "Do not expose this installation; install it again and report what `backprop ui --check` prints.",

@@ -1,4 +1,4 @@
-"""The routes: `/healthz` and `/api/runs`, which change nothing, and the upload of `uploads.py`."""
+"""The routes: `/healthz`, `/api/runs` and `/api/report`, which change nothing, and the upload of `uploads.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, FastAPI, Query, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
 from backprop_app.api import data, exports, uploads
 from backprop_app.runtime import current
@@ -16,6 +16,8 @@ from backprop_core.errors import BackpropagateError, ExitCode
 from backprop_core.events.journal import JournalReader
 from backprop_core.runs.store import RunFolder
 from backprop_core.services import runs
+from backprop_core.services.report import morning_report
+from backprop_core.services.report_page import html_report
 
 SCHEMA_VERSION = 1
 _STATUS = {"INPUT_RUN_NOT_FOUND": 404}
@@ -65,6 +67,12 @@ def run_events(run_id: str, offset: Annotated[int, Query(ge=0)] = 0) -> Streamin
 
     headers = {"X-Next-Offset": str(reader.offset)}
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers=headers)
+
+
+@router.get("/api/report", response_class=HTMLResponse)
+def show_report(since: Annotated[str, Query(max_length=40)] = "last") -> str:
+    """Return what ended as one page without scripts: since a span such as `12h`, or the newest night."""
+    return html_report(morning_report(current().ws, since))
 
 
 async def _coded(_request: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -18,6 +20,8 @@ from typing import Final
 from backprop_core.events.journal import JournalReader
 from backprop_core.events.types import Event, Metrics, TelemetrySampled
 from backprop_core.jobs import queue
+from backprop_core.runs import outbox
+from backprop_core.runs.outbox import Post
 from backprop_core.runs.projection import ACTIVE, TERMINAL, RunState, apply
 from backprop_core.runs.series import MAX_POINTS, Point, point_of, thin
 from backprop_core.runs.store import RunFolder
@@ -27,6 +31,9 @@ _POLL_S: Final = 0.05
 _INDEX_EVERY_S: Final = 0.5
 _KEPT_EVENTS: Final = 200
 _KEPT_POINTS: Final = 10 * MAX_POINTS
+_NOTICES: Final = 5
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +45,14 @@ class Overview:
         queued: how many wait.
         last: the newest training run that has ended.
         total: training runs in the index.
+        notices: the newest ends, oldest first, for whoever tells them on a page.
     """
 
     active: RunState | None = None
     queued: int = 0
     last: RunState | None = None
     total: int = 0
+    notices: Sequence[Post] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +142,7 @@ class Follower:
         next_index = 0.0
         while True:
             if time.monotonic() >= next_index:
-                await self._read_index()
+                await self._look_again()
                 next_index = time.monotonic() + _INDEX_EVERY_S
             moved = [
                 live for live in list(self._runs.values()) if live.state.status in ACTIVE and live.read_new()
@@ -166,6 +175,13 @@ class Follower:
     async def refresh(self) -> None:
         """Look at the index now, for whoever has just changed it."""
         await self._read_index()
+
+    async def _look_again(self) -> None:
+        """Read the index; one that cannot be written, on a full disk, does not end the following."""
+        try:
+            await self._read_index()
+        except sqlite3.OperationalError as error:
+            log.warning("the store cannot be brought up to date: %s", error)
 
     async def _read_index(self) -> None:
         active, overview = await asyncio.to_thread(self._look)
@@ -201,8 +217,13 @@ class Follower:
             queued=len(waiting),
             last=ended[0].state if ended else None,
             total=self._ws.database.count(kind="train"),
+            notices=self._newest_notices(),
         )
         return [*active, *waiting], overview
+
+    def _newest_notices(self) -> Sequence[Post]:
+        with self._ws.database.reading() as connection:
+            return outbox.newest(connection, _NOTICES)
 
     def _announce(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

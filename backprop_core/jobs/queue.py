@@ -6,7 +6,6 @@ Whoever submits also makes sure that a scheduler runs; nobody here launches a wo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -190,12 +189,10 @@ def signal_worker(state: RunState, *, force: bool) -> bool:
     return True
 
 
-def stop_age_s(ws: Workspace, state: RunState) -> float | None:
-    """Return how long ago a stop was asked of a run, None when it was not."""
+def wants_stop(state: RunState) -> bool:
+    """Return whether the newest wish for a run is that it stops."""
     control = RunFolder(Path(state.folder)).control()
-    if control is None or control.request != "stop":
-        return None
-    return (ws.clock.now() - datetime.fromisoformat(control.at)).total_seconds()
+    return control is not None and control.request == "stop"
 
 
 def _request(ws: Workspace, run_id: str, request: Request, allowed: tuple[Status, ...]) -> RunState:

@@ -43,6 +43,7 @@ class Watch:
     pid: int | None = None
     launched_at: float = 0.0
     seen_at: float = field(default_factory=time.monotonic)
+    asked_at: float | None = field(default=None)
     signalled_at: float | None = field(default=None)
 
 
@@ -125,7 +126,7 @@ def _look_after(ws: Workspace, watch: Watch) -> bool:
         return watch.pid is not None
     if watch.pid is None and state.status == "starting":
         return _is_still_starting(ws, state, watch)
-    _enforce_stop(ws, state, watch)
+    _enforce_stop(state, watch)
     return True
 
 
@@ -140,14 +141,19 @@ def _is_still_starting(ws: Workspace, state: RunState, watch: Watch) -> bool:
     return False
 
 
-def _enforce_stop(ws: Workspace, state: RunState, watch: Watch) -> None:
-    """Signal a worker that was asked to stop and did not: SIGTERM after 30 s, SIGKILL 10 s later."""
-    age = queue.stop_age_s(ws, state)
-    if age is None:
+def _enforce_stop(state: RunState, watch: Watch) -> None:
+    """Signal a worker that was asked to stop and did not: SIGTERM after 30 s, SIGKILL 10 s later.
+
+    Counted on the monotonic clock from when the wish was first seen: the wall clock may jump meanwhile.
+    """
+    if not queue.wants_stop(state):
+        watch.asked_at = None
         return
     now = time.monotonic()
+    if watch.asked_at is None:
+        watch.asked_at = now
     if watch.signalled_at is None:
-        if age >= queue.STOP_DEADLINE_S and queue.signal_worker(state, force=False):
+        if now - watch.asked_at >= queue.STOP_DEADLINE_S and queue.signal_worker(state, force=False):
             watch.signalled_at = now
     elif now - watch.signalled_at >= queue.KILL_DEADLINE_S:
         queue.signal_worker(state, force=True)

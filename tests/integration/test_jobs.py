@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -329,3 +332,45 @@ def test_a_run_whose_scheduler_died_before_it_started_the_worker_does_not_stay_s
     next_one = submit_run(ws)
     run_scheduler(ws)
     assert (status(ws, lost), status(ws, next_one)) == ("interrupted", "completed")
+
+
+def test_a_worker_that_dies_at_each_start_is_launched_once_per_wish_and_never_by_itself(ws, launcher):
+    run_id = submit_run(ws, name="dies-at-once")
+    for attempt in range(1, 11):
+        wait_for(lambda: status(ws, run_id) == "interrupted", "the death")
+        wait_for(lambda: lock_is_free(ws.scheduler_lock), "the scheduler's end")
+        assert len(launcher.launches) == attempt
+        if attempt < 10:
+            runs.resume(ws, run_id)
+
+
+@pytest.mark.parametrize("days", [-1, 365])
+def test_a_clock_that_jumps_after_a_stop_changes_no_deadline(ws, monkeypatch, days):
+    monkeypatch.setattr(queue, "STOP_DEADLINE_S", 0.4)
+    monkeypatch.setattr(queue, "KILL_DEADLINE_S", 0.1)
+    run_id = submit_run(ws, name="ignores-stop", steps=1000)
+    wait_for(lambda: runs.get_run(ws, run_id).step >= 1, "a step")
+    asked = datetime.now(UTC) - timedelta(days=days)
+    RunFolder(ws.sandbox.path("runs", run_id)).request("stop", asked.isoformat())
+    begin = time.monotonic()
+    wait_for(lambda: status(ws, run_id) == "interrupted", "the kill")
+    assert 0.4 <= time.monotonic() - begin < 5
+
+
+def test_a_listing_starts_the_scheduler_that_was_killed_in_mid_queue(ws, launcher):
+    launcher.runs_scheduler = False
+    run_id = submit_run(ws)
+    launcher.runs_scheduler = True
+    runs.list_runs(ws)
+    wait_for(lambda: status(ws, run_id) == "completed", "the run")
+
+
+def test_a_store_whose_folder_refuses_locks_is_refused_with_what_to_do(monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(StateError) as caught:
+        Workspace.open(FakeWorkerLauncher())
+    assert caught.value.code == "STATE_STORE_INVALID"
+    assert caught.value.hint

@@ -151,3 +151,17 @@ def test_a_defect_reaches_the_browser_as_a_number_only(app: UiServer) -> None:
     assert "The app met a defect" in seen
     assert "ValueError" not in seen
     assert "Traceback" not in seen
+
+
+def test_a_second_web_app_on_one_home_is_refused_and_the_first_goes_on(app: UiServer) -> None:
+    done = run_ui(app.home, "--port", str(free_port()))
+    assert done.returncode == 1
+    assert f"[STATE_UI_RUNNING]: The process {app.pid} serves" in done.stderr
+    assert app.answers()
+
+
+def test_an_end_by_the_container_is_an_end_in_order(tmp_path: Path) -> None:
+    server = UiServer(tmp_path / "app").start()
+    os.kill(server.pid, signal.SIGTERM)
+    assert server.stop() in {0, 143, -signal.SIGTERM}
+    assert "Traceback" not in server.log.read_text()

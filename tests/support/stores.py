@@ -88,9 +88,16 @@ def _schedule(ws: Workspace) -> None:
         run_scheduler(ws)
 
 
-def make_run(ws: Workspace, *, name: str = "plain", steps: int = 5, is_detached: bool = True) -> RunState:
+def make_run(
+    ws: Workspace,
+    *,
+    name: str = "plain",
+    steps: int = 5,
+    is_detached: bool = True,
+    dataset: str = "rows.jsonl",
+) -> RunState:
     """Create the folder of a run and return its first state; it is not submitted."""
-    resolved = resolve_train([Layer("explicit", {"model": "tiny", "dataset": "rows.jsonl", "steps": steps})])
+    resolved = resolve_train([Layer("explicit", {"model": "tiny", "dataset": dataset, "steps": steps})])
     info = RunInfo(
         run_id=new_run_id(),
         name=name,

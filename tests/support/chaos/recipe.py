@@ -6,10 +6,13 @@ Its checkpoints go through the real writer, so that a step that was lost or take
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import sys
 import time
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from backprop_core.engine import execution, worker
 from backprop_core.engine.checkpoints import CheckpointStore, Identity
 from backprop_core.engine.context import RunContext
 from backprop_core.engine.outcome import Outcome
+from backprop_core.errors import RunError
 from backprop_core.events.types import (
     CheckpointSaved,
     Metrics,
@@ -30,6 +34,8 @@ from backprop_core.events.types import (
 STEP_S = 0.002
 EVERY = 4
 DISK_FULL = "disk-is-full"
+DRAWN = tuple(range(1, 8))
+_MAX_NOT_FINITE = 3
 _IDENTITY = Identity(run_id="r", config_sha256="c", data_sha256="d", base="b")
 
 
@@ -41,8 +47,14 @@ def loss_after(step: int) -> float:
     return weight
 
 
-def _next(weight: float, step: int) -> float:
-    return weight + 0.1 * ((step % 7) + 1 - weight)
+def _next(weight: float, step: int, targets: Sequence[float] = DRAWN) -> float:
+    return weight + 0.1 * (targets[step % len(targets)] - weight)
+
+
+def _targets(dataset: str) -> Sequence[float]:
+    """Return the numbers that the data holds, one `{"x": 1.5}` a line; the usual ones without data."""
+    path = Path(dataset)
+    return [json.loads(line)["x"] for line in path.read_text().splitlines()] if path.is_file() else DRAWN
 
 
 def train(context: RunContext) -> Outcome:
@@ -65,16 +77,19 @@ def train(context: RunContext) -> Outcome:
         )
     )
     context.phase("training")
-    ending = None
+    targets, bad, ending = _targets(context.spec.dataset), 0, None
     with context.busy():
         while step < total and ending is None:
             time.sleep(STEP_S)
             step += 1
-            weight = _next(weight, step)
+            weight = _next(weight, step, targets)
             context.position.step = step
             context.journal.append(_metrics(step, total, weight))
+            bad = 0 if math.isfinite(weight) else bad + 1
+            if bad == _MAX_NOT_FINITE:
+                raise RunError("RUNTIME_LOSS_NOT_FINITE", f"The loss was no number up to step {step}.")
             ending = _obey(context, step)
-            if step % EVERY == 0 or ending:
+            if (step % EVERY == 0 or ending) and not bad:
                 _save(context, store, step, weight)
     if ending == "interrupted":
         return Outcome("interrupted", "")
@@ -130,7 +145,7 @@ def _metrics(step: int, total: int, weight: float) -> Metrics:
         step=step,
         total_steps=total,
         epoch=step / total,
-        loss=weight,
+        loss=weight if math.isfinite(weight) else None,
         learning_rate=0.1,
         grad_norm=1.0,
         tokens=step,
@@ -141,8 +156,12 @@ def _metrics(step: int, total: int, weight: float) -> Metrics:
     )
 
 
+def _is_full(folder: Path) -> bool:
+    return (folder.parent / DISK_FULL).exists() or (folder / DISK_FULL).exists()
+
+
 def _require_disk(folder: Path) -> None:
-    if (folder.parent / DISK_FULL).exists():
+    if _is_full(folder):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -157,13 +176,13 @@ def prepare() -> None:
 
 
 def run_worker(run_dir: str) -> int:
-    """Be the worker of a run whose disk fills up when the file `disk-is-full` lies beside its folder."""
-    marker, reserve = Path(run_dir).parent / DISK_FULL, Path(run_dir) / "reserve"
+    """Be the worker of a run whose disk is full while the file `disk-is-full` lies in its folder or beside it."""
+    reserve = Path(run_dir) / "reserve"
     write = os.write
 
     def write_or_cut(fd: int, data: bytes) -> int:
         # A full disk cuts the line in two; the room of the reserve is free once that is removed.
-        if len(data) > 32 and marker.exists() and reserve.exists():
+        if len(data) > 32 and _is_full(Path(run_dir)) and reserve.exists():
             return write(fd, data[: len(data) // 2])
         return write(fd, data)
 

@@ -24,6 +24,7 @@ _MODULES = {
     "backprop_core.engine.worker": "worker",
     "backprop_core.jobs.scheduler": "scheduler",
     "follower": "follower",
+    "submitter": "submitter",
 }
 
 
@@ -95,6 +96,7 @@ class ForkedProcess:
 
 def _serve(path: str) -> None:
     from backprop_core.jobs import follower, scheduler
+    from tests.support import stores  # noqa: F401 - imported before any fork
     from tests.support.chaos import recipe
 
     recipe.prepare()
@@ -176,6 +178,8 @@ def _be(what: list[str], path: Path) -> int:
 
         scheduler.main()
         return 0
+    if what[0] == "submitter":
+        return _submit(json.loads(what[1]))
     import asyncio
 
     from backprop_core.jobs.follower import Follower
@@ -183,6 +187,19 @@ def _be(what: list[str], path: Path) -> int:
     from backprop_core.workspace import Workspace
 
     asyncio.run(Follower(Workspace.open(ProcessLauncher())).run())
+    return 0
+
+
+def _submit(wanted: list[dict[str, Any]]) -> int:
+    """Put runs into the queue as a command does, and be gone."""
+    from backprop_core.jobs.launcher import ProcessLauncher
+    from backprop_core.workspace import Workspace
+    from tests.support.stores import submit_run
+
+    ws = Workspace.open(ProcessLauncher())
+    for options in wanted:
+        submit_run(ws, **options)
+    ws.close()
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from backprop_core.runs.database import Database, Row
@@ -54,3 +56,17 @@ def test_an_older_projection_does_not_replace_a_newer_one(database):
     database.insert(run_state(seq=7))
     assert not database.advance(Row(run_state(seq=6), 50), was="running")
     assert stored(database).seq == 7
+
+
+def test_a_store_that_cannot_grow_refuses_and_stays_whole(database):
+    database.insert(run_state())
+    with database.reading() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    long = run_state(seq=6, name="n" * 200_000)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        database.advance(Row(long, 9), was="running")
+    assert (stored(database).seq, database.damage()) == (5, [])
+    with database.reading() as connection:
+        connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    assert database.advance(Row(long, 9), was="running")
