@@ -21,6 +21,7 @@ from backprop_app.states.compare import CompareState
 from backprop_app.states.dataset_work import DatasetWorkState
 from backprop_app.states.export import ExportState
 from backprop_app.states.models import ModelsState
+from backprop_app.states.night import NightState
 from backprop_app.states.rail import RailState
 from backprop_app.states.run import RunState
 from backprop_app.states.runs import RunsState
@@ -68,7 +69,7 @@ app.add_page(
     route="/runs",
     title="Runs · Backpropagate",
     description=_DESCRIPTION,
-    on_load=[RunsState.watch, CompareState.watch, *_EVERYWHERE],
+    on_load=[RunsState.watch, NightState.watch, CompareState.watch, *_EVERYWHERE],
 )
 app.add_page(
     run_page,

@@ -12,7 +12,7 @@ from backprop_app.components.basics import bar
 from backprop_app.components.dialogs import shortcuts_list, toast
 from backprop_app.components.icons import brand_mark, icon
 from backprop_app.components.leave import sign_out
-from backprop_app.components.local import Chart, CopyButton, Offline, Shortcuts, link
+from backprop_app.components.local import Chart, CopyButton, Notices, Offline, Shortcuts, link
 from backprop_app.components.log import event_log
 from backprop_app.components.machine import machine_block
 from backprop_app.components.status import pill
@@ -71,6 +71,7 @@ def shell(*children: rx.Component, active: str, twin: Twin, has_bar: bool = Fals
         shortcuts_list(),
         toast(),
         Shortcuts.create(),
+        Notices.create(notices=RailState.notices, ready=RailState.knows_notices),
         class_name="has-bar" if has_bar else "",
     )
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import reflex as rx
 
 from backprop_app.views.marks import Marks
+from backprop_app.views.notices import NoticeItem
 from backprop_app.views.runs import Chunk
 
 _CHART: Final = f"$/public{rx.asset('chart.jsx', shared=True)}"
@@ -70,6 +71,23 @@ class Shortcuts(rx.Component):
 
     library = _SHELL
     tag = "Shortcuts"
+
+
+class Notices(rx.Component):
+    """Tells ends of runs through the browser, each once for all its tabs; draws nothing."""
+
+    library = _SHELL
+    tag = "Notices"
+
+    notices: rx.Var[list[NoticeItem]]
+    ready: rx.Var[bool]
+
+
+class NotifyButton(rx.Component):
+    """A button that asks the browser for permission to notify."""
+
+    library = _SHELL
+    tag = "NotifyButton"
 
 
 class Offline(rx.Component):

@@ -129,3 +129,39 @@ export function Offline({ lost = false, children }) {
     </div>
   );
 }
+
+const NOTIFIED = "backpropagate.notified";
+
+// Tells each end once for all tabs of this browser: the newest number that was told is kept beside the page.
+// The first visit tells nothing of what was before it.
+export function Notices({ notices = [], ready = false }) {
+  useEffect(() => {
+    if (!ready) return;
+    const newest = notices.length ? notices[notices.length - 1].id : 0;
+    const stored = localStorage.getItem(NOTIFIED);
+    const told = stored === null ? newest : Number(stored);
+    if (stored === null || newest !== told) localStorage.setItem(NOTIFIED, String(newest));
+    if (!("Notification" in window) || Notification.permission !== "granted") return;
+    for (const notice of notices.filter((item) => item.id > told)) {
+      new Notification(notice.title, { body: notice.text, tag: `backpropagate-${notice.id}`, icon: "/favicon.svg" });
+    }
+  }, [notices, ready]);
+  return null;
+}
+
+// Browsers ask for permission only after a press of a button.
+export function NotifyButton({ className = "btn sm ghost" }) {
+  const [permission, setPermission] = useState("");
+  useEffect(() => setPermission("Notification" in window ? Notification.permission : ""), []);
+  if (permission === "") return null;
+  const ask = async () => setPermission(await Notification.requestPermission());
+  if (permission !== "default") {
+    const words = permission === "granted" ? "Notifications on" : "Notifications are blocked in this browser";
+    return <span className="sm t3">{words}</span>;
+  }
+  return (
+    <button type="button" className={className} onClick={ask}>
+      Notify me here
+    </button>
+  );
+}

@@ -9,6 +9,7 @@ import reflex as rx
 from backprop_app.components.basics import empty, page_head, segmented
 from backprop_app.components.icons import icon
 from backprop_app.components.local import CompareChart, link
+from backprop_app.components.night_card import night_card
 from backprop_app.components.status import word
 from backprop_app.layout import Twin, shell
 from backprop_app.states.compare import CompareState
@@ -44,7 +45,7 @@ def runs_page() -> rx.Component:
     status = segmented("Status", RunsState.status_filter, choices, RunsState.choose_filter)
     body = rx.cond(
         RunsState.items,
-        rx.fragment(_table(), _pages(), _hint(), _comparison()),
+        rx.fragment(_table(), _pages(), _hint(), _comparison(), night_card()),
         rx.cond(RunsState.is_loaded, _nothing(), rx.fragment()),
     )
     return shell(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
 import reflex as rx
+from reflex.event import EventSpec
 
 from backprop_app.feed import FRAME_S, Frame, RunFeed
 from backprop_app.runtime import Runtime, current
 from backprop_app.states.assign import assign
+from backprop_app.states.shell import ShellState
 from backprop_app.views.events import EventItem, newest_first
 from backprop_app.views.machine import MachineView, Pair, machine_pairs, machine_view, with_forecast
+from backprop_app.views.notices import NoticeItem, notice_items
 from backprop_app.views.runs import Chunk, RunView, run_view
 from backprop_core.runs.projection import RunState as Projection
 from backprop_core.services.calibration import planned_peak_bytes
@@ -33,15 +37,23 @@ class RailState(rx.State):
     notice: str = ""
     notice_is_bad: bool = False
     total: int = 0
+    notices: list[NoticeItem] = []
+    knows_notices: bool = False
 
     @rx.event(background=True)
-    async def watch(self) -> None:
-        """Keep the rail live until the page is left."""
+    async def watch(self) -> AsyncIterator[EventSpec | None]:
+        """Keep the rail live until the page is left, with a toast for each run that ends meanwhile."""
         runtime = current()
+        told: int | None = None
         feed: RunFeed | None = None
         planned: dict[str, int | None] = {}
         while True:
             overview = runtime.follower.overview
+            if overview.notices is not None:
+                for item in notice_items(overview.notices):
+                    if told is not None and item.id > told:
+                        yield ShellState.show_toast(item.title, item.text, item.tone)
+                told = overview.notices[-1].id if overview.notices else 0
             shown = overview.active or overview.last
             if shown is not None and (feed is None or feed.run_id != shown.run_id):
                 feed = RunFeed(runtime.follower, shown.run_id)
@@ -68,6 +80,8 @@ class RailState(rx.State):
             version=__version__,
             total=overview.total,
             queue_text=f"{overview.queued} waiting" if overview.queued else "queue empty",
+            notices=notice_items(overview.notices or ()),
+            knows_notices=overview.notices is not None,
             machine=with_forecast(machine_view(sample), sample, peak, resident),
             machine_pairs=machine_pairs(sample),
             notice=runtime.notice,

@@ -45,14 +45,14 @@ class Overview:
         queued: how many wait.
         last: the newest training run that has ended.
         total: training runs in the index.
-        notices: the newest ends, oldest first, for whoever tells them on a page.
+        notices: the newest ends, oldest first, for whoever tells them on a page; None until they are read.
     """
 
     active: RunState | None = None
     queued: int = 0
     last: RunState | None = None
     total: int = 0
-    notices: Sequence[Post] = ()
+    notices: Sequence[Post] | None = None
 
 
 @dataclass(frozen=True, slots=True)
