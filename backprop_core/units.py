@@ -6,12 +6,14 @@ GiB for memory, GB for files. The space before a unit does not break.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 NBSP: Final = "\u00a0"
 MINUS: Final = "\u2212"
 GIB: Final = 1 << 30
 
+_BARS: Final = "▁▂▃▄▅▆▇█"
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
@@ -79,3 +81,13 @@ def rate(value: float) -> str:
     mantissa, exponent = f"{value:.2e}".split("e")
     mantissa = mantissa.rstrip("0").rstrip(".")
     return f"{mantissa}e{int(exponent)}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return a line of bars, lowest to highest value; empty for fewer than two finite values."""
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 2:
+        return ""
+    low, high = min(finite), max(finite)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[round((value - low) * scale)] for value in finite)

@@ -78,6 +78,15 @@ def read_credential_file(path: Path) -> str:
         ) from error
 
 
+def read_private_text(path: Path) -> str:
+    """Return the text of a file that only its owner can read, without blanks around it.
+
+    Raises:
+        OSError: it cannot be opened, or others can read it, too.
+    """
+    return _read_private(path).decode(errors="replace").strip()
+
+
 def _read_private(path: Path) -> bytes:
     """Return the content of a regular file that only its owner can read.
 

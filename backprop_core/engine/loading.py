@@ -91,7 +91,7 @@ def load_model(
                 attn_implementation="sdpa",
                 local_files_only=True,
                 use_safetensors=True,
-                **_held(device, quantization),
+                **held(device, quantization),
             )
     except _LOAD_ERRORS as error:
         if is_out_of_memory(error):
@@ -111,7 +111,7 @@ def without_bars() -> Iterator[None]:
         transformers_logging.enable_progress_bar()
 
 
-def _held(device: Device, quantization: Quantization) -> dict[str, Any]:
+def held(device: Device, quantization: Quantization) -> dict[str, Any]:
     """Return where the weights go, and how the linear layers of a frozen base are held."""
     if quantization == "none":
         # Straight onto the card: the machine's own memory may be smaller than the model.

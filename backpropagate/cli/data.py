@@ -166,11 +166,10 @@ def _show(found: FileReport) -> None:
 
 def _review_facts(review: DataReview) -> dict[str, str]:
     from backprop_core import units
-    from backpropagate.cli.render import sparkline
 
     near = review.duplicates.near_rows
     facts = {
-        "Lengths": f"{sparkline(review.histogram.counts)}  0 to {units.count(review.histogram.edges[-1])} tokens",
+        "Lengths": f"{units.sparkline(review.histogram.counts)}  0 to {units.count(review.histogram.edges[-1])} tokens",
         "Repeats": f"{units.count(review.duplicates.exact_rows)} equal rows, "
         + ("nearly equal ones not looked for" if near is None else f"{units.count(near)} nearly equal"),
         "Keys": f"{units.count(review.secrets.rows)} rows hold what looks like a key",

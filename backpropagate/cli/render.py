@@ -18,7 +18,6 @@ from rich.text import Text
 
 SCHEMA_VERSION: Final = 1
 
-_BARS: Final = "▁▂▃▄▅▆▇█"
 _BAR_WIDTH: Final = 24
 _STYLES: Final = {
     "completed": "green",
@@ -98,16 +97,6 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """Return a line of bars, lowest to highest value; empty for fewer than two finite values."""
-    finite = [value for value in values if math.isfinite(value)]
-    if len(finite) < 2:
-        return ""
-    low, high = min(finite), max(finite)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((value - low) * scale)] for value in finite)
 
 
 def bar(share: float, width: int = _BAR_WIDTH) -> str:

@@ -13,7 +13,7 @@ from backprop_core.events.types import Event
 from backprop_core.runs.projection import RunState
 from backprop_core.runs.series import Point, thin
 from backprop_core.services.runs import RunDetail
-from backpropagate.cli.render import pairs, put, shown, sparkline, table
+from backpropagate.cli.render import pairs, put, shown, table
 from backpropagate.progress import event_line, phase_line
 
 LIST_COLUMNS: Final = ("ID", "KIND", "STATUS", "NAME", "MODEL", "STEP", "LOSS", "TIME", "CREATED")
@@ -46,7 +46,7 @@ def show_detail(
     """Print everything about one run."""
     state = detail.state
     pairs(_facts(state))
-    if spark := sparkline([point.loss for point in thin(points, _SPARK_POINTS)]):
+    if spark := units.sparkline([point.loss for point in thin(points, _SPARK_POINTS)]):
         put(f"Loss      {spark}")
     put()
     rows = [[name, shown(value), _origin(detail, name)] for name, value in detail.spec.model_dump().items()]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 import math
 
-from backpropagate.cli.render import bar, put_json, shown, sparkline, table
+from backprop_core.units import sparkline
+from backpropagate.cli.render import bar, put_json, shown, table
 
 
 def test_columns_are_aligned_and_no_cell_is_cut_on_a_pipe(capsys):
