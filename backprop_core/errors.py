@@ -223,6 +223,12 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
         "Read the named cause on the proof card, then export again.",
         _RUN,
     ),
+    "RUNTIME_EVALUATION_FAILED": ErrorKind(
+        "The run could not be compared with its base on held-out rows.",
+        "Mend the named cause, then evaluate again; the run stays as it is.",
+        _RUN,
+        retryable=True,
+    ),
     "RUNTIME_SLAO_MERGE_FAILED": ErrorKind(
         "Two adapters could not be merged.",
         "The last merged adapter is kept; continue the campaign to merge again.",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from backprop_core import files, units
 from backprop_core.config.evaluations import Evaluation, read_evaluation
-from backprop_core.config.exports import report_path
+from backprop_core.config.exports import card_path, report_path
 from backprop_core.config.proofs import Proof, read_proof
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import BackpropagateError
@@ -25,8 +25,6 @@ from backprop_core.runs.series import points_of, thin
 from backprop_core.runs.store import RunFolder, training_folder
 from backprop_core.version import __version__
 
-CARD_FILE: Final = "README.md"
-_CARD_SUFFIX: Final = ".README.md"
 _SPARK_POINTS: Final = 40
 _SPDX: Final = frozenset({"apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "gpl-3.0"})
 _LIBRARIES: Final = {
@@ -35,7 +33,12 @@ _LIBRARIES: Final = {
     "lora": "peft",
     "merged": "transformers",
 }
-_RELATIONS: Final = {"gguf": "quantized", "ollama-adapter": "adapter", "lora": "adapter", "merged": "finetune"}
+_RELATIONS: Final = {
+    "gguf": "quantized",
+    "ollama-adapter": "adapter",
+    "lora": "adapter",
+    "merged": "finetune",
+}
 _VERDICTS: Final = {
     "gain": "It helped.",
     "none": "No evidence of gain.",
@@ -73,11 +76,6 @@ class CardFacts:
     shares: tuple[tuple[str, str], ...] = field(default=())
 
 
-def card_path(export: Path) -> Path:
-    """Return where the card of an export lies: inside a folder, beside a file."""
-    return export / CARD_FILE if export.is_dir() else export.with_name(export.name + _CARD_SUFFIX)
-
-
 def write_card(export: Path, cache_dir: Path, evaluation_job: Path | None = None) -> Path:
     """Write the card of an export, in place of an older one, and return its path.
 
@@ -100,7 +98,7 @@ def gather(export: Path, cache_dir: Path, evaluation_job: Path | None = None) ->
     folder = cached.path if cached is not None else Path(base) if Path(base).is_dir() else None
     licence, note = licence_of(base, folder)
     return CardFacts(
-        name=str(report.get("name") or export.stem),
+        name=" ".join(str(report.get("name") or export.stem).split()),
         format=str(report.get("format") or "merged"),
         quantization=str(report.get("quantization") or ""),
         base=_public_name(base),
@@ -138,8 +136,14 @@ def _front_matter(facts: CardFacts) -> str:
     if licence and licence not in _SPDX:
         lines.append(f"license_name: {facts.licence}")
     if is_hub_id(facts.base):
-        lines += [f"base_model: {facts.base}", f"base_model_relation: {_RELATIONS.get(facts.format, 'finetune')}"]
-    lines += [f"library_name: {_LIBRARIES.get(facts.format, 'transformers')}", "pipeline_tag: text-generation"]
+        lines += [
+            f"base_model: {facts.base}",
+            f"base_model_relation: {_RELATIONS.get(facts.format, 'finetune')}",
+        ]
+    lines += [
+        f"library_name: {_LIBRARIES.get(facts.format, 'transformers')}",
+        "pipeline_tag: text-generation",
+    ]
     return "\n".join(["---", *lines, "tags:", "- backpropagate", "---"])
 
 
@@ -208,7 +212,13 @@ def _reproduce(facts: CardFacts, spec: TrainSpec) -> str:
         export += ["--quantization", facts.quantization]
     lines = [cli_twin(values)] + ([shlex.join(export)] if spec.mode == "lora" else [])
     return "\n".join(
-        [f"With Backpropagate {__version__}, in the folder of `{values['dataset']}`:", "", "```bash", *lines, "```"]
+        [
+            f"With Backpropagate {__version__}, in the folder of `{values['dataset']}`:",
+            "",
+            "```bash",
+            *lines,
+            "```",
+        ]
     )
 
 

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
         list_ollama_models,
         register_with_ollama,
         remove_ollama_model,
+        write_model_card,
     )
     from backpropagate.installation import get_settings
+    from backpropagate.pushing import push_to_hub
     from backpropagate.results import ExportResult, RunResult
     from backpropagate.trainer import Trainer
 
@@ -53,8 +55,10 @@ __all__ = [
     "export_merged",
     "get_settings",
     "list_ollama_models",
+    "push_to_hub",
     "register_with_ollama",
     "remove_ollama_model",
+    "write_model_card",
 ]
 
 _HOMES: Final = {
@@ -68,6 +72,8 @@ _HOMES: Final = {
     "list_ollama_models": "backpropagate.exporting",
     "register_with_ollama": "backpropagate.exporting",
     "remove_ollama_model": "backpropagate.exporting",
+    "write_model_card": "backpropagate.exporting",
+    "push_to_hub": "backpropagate.pushing",
     "get_settings": "backpropagate.installation",
     "Settings": "backprop_core.config.settings",
     "BackpropagateError": "backprop_core.errors",

@@ -5,7 +5,6 @@ Needs neither torch nor a second program.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from backprop_core import files
@@ -13,12 +12,11 @@ from backprop_core.config.exports import report_path
 from backprop_core.config.proofs import read_proof
 from backprop_core.errors import RunError
 from backprop_core.ollama import OllamaModel, Registration
-from backprop_core.runs.index import first_state
-from backprop_core.services import exports, ollama, runs
+from backprop_core.services import exports, ollama
 from backprop_core.services.export_checks import ExportRequest
 from backprop_core.services.opening import open_workspace
 from backprop_core.workspace import Workspace
-from backpropagate.inprocess import Narrator, ObservedJournal, graceful_interrupt, say, stop_request
+from backpropagate.inprocess import work_here
 from backpropagate.results import ExportResult
 
 
@@ -30,6 +28,7 @@ def export_gguf(
     name: str | None = None,
     ollama_name: str | None = None,
     proof: bool = True,
+    model_card: bool = True,
 ) -> ExportResult:
     """Write one GGUF file for llama.cpp and Ollama, an adapter merged on the way.
 
@@ -40,6 +39,7 @@ def export_gguf(
         name: of the model, for the file and inside it.
         ollama_name: register the file with Ollama under this name.
         proof: compare the file with the trained model.
+        model_card: write a model card beside it.
 
     Raises:
         BackpropagateError: what stands in the way, or why it failed; no half file is left.
@@ -52,6 +52,7 @@ def export_gguf(
         name=name,
         ollama_name=ollama_name,
         wants_proof=proof,
+        wants_card=model_card,
     )
     return export_here(request)
 
@@ -88,14 +89,31 @@ def export_merged(
     return export_here(ExportRequest(str(source), "merged", folder=_folder(output_dir), name=name))
 
 
-def register_with_ollama(path: str | Path, name: str) -> Registration:
-    """Register a GGUF file, or a folder of base and adapter, with Ollama and hear it answer.
+def write_model_card(path: str | Path) -> Path:
+    """Write the model card of an export, or of an adapter or model folder, and return its path.
 
     Raises:
+        InputError: INPUT_MODEL_NOT_FOUND, there is nothing at `path`.
+    """
+    ws = open_workspace()
+    try:
+        return exports.write_model_card(ws, Path(path))
+    finally:
+        ws.close()
+
+
+def register_with_ollama(path: str | Path, name: str, *, force: bool = False) -> Registration:
+    """Register a GGUF file, or a folder of base and adapter, with Ollama and hear it answer.
+
+    Args:
+        force: also a file whose proof is red.
+
+    Raises:
+        RunError: RUNTIME_EXPORT_PROOF_FAILED, the proof beside it is red.
         InputError: the files are no sound GGUF, or the name cannot be used.
         DependencyError: DEP_OLLAMA_REGISTRATION_FAILED; the file is kept.
     """
-    return ollama.register(Path(path), name)
+    return ollama.register(Path(path), name, force=force)
 
 
 def list_ollama_models() -> list[OllamaModel]:
@@ -132,23 +150,7 @@ def export_here(request: ExportRequest) -> ExportResult:
 
 
 def _work(ws: Workspace, request: ExportRequest) -> ExportResult:
-    from backprop_core.engine.context import open_run
-    from backprop_core.engine.execution import execute
-
-    folder = exports.prepare(ws, request, face="python", is_detached=False)
-    state = first_state(folder)
-    narrator = Narrator(state, ws.clock)
-    say(f"export_started run_id={state.run_id}")
-    with open_run(folder.path, ws.home, clock=ws.clock) as context:
-        exports.register_in_process(ws, folder)
-        with (
-            ObservedJournal(folder.journal_path, ws.clock, narrator.tell) as journal,
-            graceful_interrupt(stop_request(folder, ws.clock)),
-        ):
-            try:
-                execute(dataclasses.replace(context, journal=journal))
-            finally:
-                state = runs.get_run(ws, state.run_id)
+    state = work_here(ws, exports.prepare(ws, request, face="python", is_detached=False))
     made = exports.finished(state)
     if state.status != "completed" or made is None:
         raise RunError("RUNTIME_EXPORT_CANCELLED", f"The export {state.name} was cancelled.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import signal
 import sys
@@ -16,8 +17,11 @@ from backprop_core.errors import BackpropagateError
 from backprop_core.events import types as ev
 from backprop_core.events.journal import JournalWriter
 from backprop_core.ports import Clock
+from backprop_core.runs.index import first_state
 from backprop_core.runs.projection import RunState, apply
 from backprop_core.runs.store import RunFolder
+from backprop_core.services import jobs, runs
+from backprop_core.workspace import Workspace
 from backpropagate.callback import TrainingCallback
 from backpropagate.progress import event_line, phase_line, step_line
 from backpropagate.results import RunResult
@@ -162,6 +166,31 @@ def stop_request(folder: RunFolder, clock: Clock) -> Callable[[], None]:
         folder.request("stop", clock.now().isoformat(timespec="milliseconds"))
 
     return request
+
+
+def work_here(ws: Workspace, folder: RunFolder) -> RunState:
+    """Do a job in this process, told on standard error; Ctrl-C cancels it. Return how it stands afterwards.
+
+    Raises:
+        BackpropagateError: why it failed.
+    """
+    from backprop_core.engine.context import open_run
+    from backprop_core.engine.execution import execute
+
+    state = first_state(folder)
+    narrator = Narrator(state, ws.clock)
+    say(f"{state.kind}_started run_id={state.run_id}")
+    with open_run(folder.path, ws.home, clock=ws.clock) as context:
+        jobs.register_in_process(ws, folder)
+        with (
+            ObservedJournal(folder.journal_path, ws.clock, narrator.tell) as journal,
+            graceful_interrupt(stop_request(folder, ws.clock)),
+        ):
+            try:
+                execute(dataclasses.replace(context, journal=journal))
+            finally:
+                state = runs.get_run(ws, state.run_id)
+    return state
 
 
 def say(line: str) -> None:

@@ -20,8 +20,10 @@ _PHASES: Final[dict[str, str]] = {
     "exporting": "writing",
     "proving": "proving the file",
     "registering": "handing to Ollama",
+    "evaluating": "asking both models",
+    "pushing": "sending to the hub",
 }
-_IN_BYTES: Final = frozenset({"downloading", "exporting", "registering"})
+_IN_BYTES: Final = frozenset({"downloading", "exporting", "registering", "pushing"})
 
 
 def step_line(state: RunState) -> str:
@@ -101,7 +103,7 @@ def _turning_point(body: ev.Body) -> str | None:
 def end_line(state: RunState) -> str:
     """Return how the run ended: "completed: 100 steps, loss 2.104 to 0.873, 3 m 5 s"."""
     text = f"{state.status}: "
-    text += state.name if state.kind in {"export", "download"} else f"{units.count(state.step)} steps"
+    text += state.name if not state.is_training else f"{units.count(state.step)} steps"
     if state.loss is not None and state.first_loss is not None:
         text += f", loss {units.loss(state.first_loss)} to {units.loss(state.loss)}"
     text += f", {units.duration(state.seconds)}" if state.seconds else ""

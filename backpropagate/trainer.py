@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from backprop_core import files
+from backprop_core.config.evaluations import Evaluation
 from backprop_core.config.resolve import (
     Layer,
     Resolved,
@@ -27,13 +28,17 @@ from backprop_core.services import data_fetch
 from backprop_core.services import runs as run_service
 from backprop_core.services import training as training_service
 from backprop_core.services.estimates import estimate
+from backprop_core.services.evaluations import EvalRequest
 from backprop_core.services.export_checks import ExportRequest
 from backprop_core.services.opening import open_workspace
+from backprop_core.services.pushes import PushRequest
 from backprop_core.services.training import StartedRun
 from backprop_core.workspace import Workspace
 from backpropagate import rows
 from backpropagate.callback import TrainingCallback
 from backpropagate.exporting import export_here
+from backpropagate.judging import evaluate_here
+from backpropagate.pushing import push_here
 from backpropagate.results import ExportResult, RunResult
 from backpropagate.training import train_here
 
@@ -223,6 +228,8 @@ class Trainer:
         quantization: str = "q4_k_m",
         output_dir: str | Path | None = None,
         ollama_name: str | None = None,
+        proof: bool = True,
+        model_card: bool = True,
     ) -> ExportResult:
         """Export what was trained last and return what was made.
 
@@ -232,6 +239,8 @@ class Trainer:
             quantization: the GGUF type.
             output_dir: folder that receives the export; `<output_dir of the trainer>/exports/<format>`.
             ollama_name: register the result with Ollama under this name.
+            proof: compare a GGUF export with the trained model; a red one is not registered.
+            model_card: write a model card beside it.
 
         Raises:
             StateError: STATE_RUN_NOT_ACTIVE when nothing was trained yet.
@@ -239,8 +248,50 @@ class Trainer:
         """
         run_id, _ = self._trained()
         folder = Path(output_dir or Path(self._spec.output_dir) / "exports" / format)
-        request = ExportRequest(run_id, format, quantization, folder=folder, ollama_name=ollama_name)
+        request = ExportRequest(
+            run_id,
+            format,
+            quantization,
+            folder=folder,
+            ollama_name=ollama_name,
+            wants_proof=proof,
+            wants_card=model_card,
+        )
         return export_here(request)
+
+    def evaluate(
+        self, data: str | Path | None = None, *, vs: str = "base", regex: str | None = None
+    ) -> Evaluation:
+        """Compare what was trained last with its base, or another run, on held-out rows.
+
+        Args:
+            data: a held-out file; the rows that the run held out when not given.
+            vs: `base`, or the id of another run.
+            regex: what to look for in answers and replies.
+
+        Raises:
+            StateError: STATE_RUN_NOT_ACTIVE when nothing was trained yet.
+            BackpropagateError: there are no held-out rows, or why it failed.
+        """
+        run_id, _ = self._trained()
+        request = EvalRequest(run_id, vs, Path(data) if data is not None else None, regex)
+        return evaluate_here(request)
+
+    def push_to_hub(self, repo_id: str, private: bool = True, *, token_file: str | Path | None = None) -> str:
+        """Push the newest adapter with its card to the hub and return the address of the commit.
+
+        Args:
+            repo_id: owner and name; made when it is missing.
+            private: make it private, and refuse one that is public.
+            token_file: holds the token; HF_TOKEN, then the saved login when not given.
+
+        Raises:
+            StateError: STATE_RUN_NOT_ACTIVE when nothing was trained yet.
+            RunError: HUB_PUSH_FAILED with the cause.
+        """
+        _, adapter = self._trained()
+        file = Path(token_file) if token_file is not None else None
+        return push_here(PushRequest(str(adapter), repo_id, is_private=private, token_file=file))
 
     def _trained(self) -> tuple[str, Path]:
         """Return id and adapter of the newest run.

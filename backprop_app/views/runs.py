@@ -30,9 +30,17 @@ _PHASES: Final = {
     "exporting": "Writing the export",
     "proving": "Proving the file",
     "registering": "Handing it to Ollama",
+    "evaluating": "Asking both models",
+    "pushing": "Sending to the hub",
 }
 # Jobs that are no runs are shown on the page that started them.
-_PAGES_OF_JOBS: Final = {"export": "/export", "download": "/models"}
+_PAGES_OF_JOBS: Final = {
+    "export": "/export",
+    "proof": "/export",
+    "push": "/export",
+    "download": "/models",
+    "eval": "/runs",
+}
 _SOURCES: Final = {"page": "page", "cli": "command", "command": "command", "python": "Python"}
 
 

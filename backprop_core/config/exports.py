@@ -12,13 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 ExportFormat = Literal["gguf", "lora", "merged", "ollama-adapter"]
 
-# Beside every export: its report, and the Modelfile of a GGUF file.
+# Beside every export: its report, and the card and the Modelfile of a GGUF file.
 REPORT_SUFFIX: Final = ".export.json"
+CARD_SUFFIX: Final = ".README.md"
 MODELFILE_SUFFIX: Final = ".Modelfile"
 # Inside an `ollama-adapter`.
 BASE_FILE: Final = "base.gguf"
 ADAPTER_FILE: Final = "adapter.gguf"
 MODELFILE: Final = "Modelfile"
+CARD_FILE: Final = "README.md"
 
 
 class ExportSpec(BaseModel):
@@ -33,6 +35,8 @@ class ExportSpec(BaseModel):
         system: the system prompt that every row of the training shared, if there is one.
         trained_tokens: tokens per row in training, for the context length; None when not known.
         wants_proof: compare a GGUF export with the trained model before Ollama gets it.
+        wants_card: write a model card beside it.
+        evaluation: folder of the job that evaluated the run last, for the card.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,11 +52,18 @@ class ExportSpec(BaseModel):
     system: str | None = None
     trained_tokens: int | None = None
     wants_proof: bool = True
+    wants_card: bool = True
+    evaluation: str | None = None
 
 
 def report_path(export: Path) -> Path:
     """Return where the report of an export lies."""
     return export.with_name(export.name + REPORT_SUFFIX)
+
+
+def card_path(export: Path) -> Path:
+    """Return where the model card of an export lies: inside a folder, beside a file."""
+    return export / CARD_FILE if export.is_dir() else export.with_name(export.name + CARD_SUFFIX)
 
 
 def gguf_parts(export: Path) -> tuple[Path, Path | None]:

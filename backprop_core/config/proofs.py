@@ -17,6 +17,22 @@ CheckStatus = Literal["pass", "note", "fail", "skipped"]
 Verdict = Literal["proven", "proven_with_note", "not_proven"]
 
 
+class ProofSpec(BaseModel):
+    """One proof of a file that was exported before.
+
+    Attributes:
+        path: the export, a file or the folder of an `ollama-adapter`.
+        model: folder of the base model, or of the whole model.
+        adapter: folder of the adapter; None for a whole model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    model: str
+    adapter: str | None = None
+
+
 class ProofCheck(BaseModel):
     """One thing that was looked at.
 

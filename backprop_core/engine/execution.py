@@ -23,6 +23,7 @@ from backprop_core.errors import BackpropagateError, RunError
 from backprop_core.events.types import RunCompleted, RunFailed, RunInterrupted, RunStarted, RunStopped
 from backprop_core.redact import RedactingFormatter
 from backprop_core.runs.projection import TRAINING_KINDS
+from backprop_core.runs.store import DEVICE_LANE
 
 # Room for the last words of a run whose disk is full.
 _RESERVE_BYTES: Final = 1 << 16
@@ -92,9 +93,9 @@ def _own_log(context: RunContext) -> Iterator[None]:
 def _device_slot(context: RunContext) -> Iterator[None]:
     """Hold the device's lock; while another run has it, say so and keep listening.
 
-    Only training uses it; other kinds of job wait for nobody.
+    Jobs of other lanes work without it and wait for nobody.
     """
-    if context.info.kind in {"export", "download"}:
+    if context.info.kind not in DEVICE_LANE:
         yield
         return
     slot = platform.FileLock(context.slot_path)
@@ -131,14 +132,8 @@ def _announce(context: RunContext) -> None:
 
 def _recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
     """Return the recipe of the run's kind; importing that of training loads its libraries."""
-    if context.info.kind == "export":
-        from backprop_core.engine.run_export import run_export
-
-        return run_export
-    if context.info.kind == "download":
-        from backprop_core.engine.run_download import run_download
-
-        return run_download
+    if context.info.kind not in TRAINING_KINDS:
+        return _job_recipe(context)
     context.phase("loading", "training libraries")
     # It reports each kernel that it was built without.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -150,6 +145,30 @@ def _recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
     from backprop_core.engine.run_sft import run_sft
 
     return partial(run_sft, backend=backend)
+
+
+def _job_recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
+    """Return the recipe of a job that is no training."""
+    if context.info.kind == "export":
+        from backprop_core.engine.run_export import run_export
+
+        return run_export
+    if context.info.kind == "download":
+        from backprop_core.engine.run_download import run_download
+
+        return run_download
+    if context.info.kind == "proof":
+        from backprop_core.engine.run_proof import run_proof
+
+        return run_proof
+    if context.info.kind == "push":
+        from backprop_core.engine.run_push import run_push
+
+        return run_push
+    context.phase("loading", "evaluation libraries")
+    from backprop_core.engine.run_eval import run_eval
+
+    return run_eval
 
 
 def _say_failure(context: RunContext, error: BackpropagateError) -> None:

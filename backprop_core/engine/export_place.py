@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backprop_core import files, platform
-from backprop_core.config.exports import MODELFILE_SUFFIX, report_path
+from backprop_core.config.exports import CARD_SUFFIX, MODELFILE_SUFFIX, report_path
 from backprop_core.errors import InputError, RunError, StateError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -91,9 +91,10 @@ class ExportPlace:
             lock.release()
 
     def _require_new(self) -> None:
-        """Refuse to replace anything but the report and Modelfile of a job that was killed in between."""
+        """Refuse to replace anything but the report, card and Modelfile of a job that was killed in between."""
         modelfile = self.final.with_name(self.final.name + MODELFILE_SUFFIX)
-        taken = [path for path in (self.final, self.report, modelfile) if path.exists()]
+        card = self.final.with_name(self.final.name + CARD_SUFFIX)
+        taken = [path for path in (self.final, self.report, modelfile, card) if path.exists()]
         is_leftover = self.final not in taken and _read_report(self.report).get("file") == self.final.name
         if taken and not is_leftover:
             raise InputError(

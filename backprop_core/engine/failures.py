@@ -28,6 +28,15 @@ _DEVICE_LOST: Final = re.compile(
 _DISK_FULL: Final = re.compile(r"no space left on device|disk quota exceeded|\(os error 28\)", re.IGNORECASE)
 _DISK_FULL_NUMBERS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MESSAGE_LENGTH: Final = 300
+_BY_KIND: Final[dict[RunKind, tuple[str, str]]] = {
+    "train": ("RUNTIME_TRAINING_FAILED", "Training"),
+    "multi-run": ("RUNTIME_TRAINING_FAILED", "Training"),
+    "export": ("RUNTIME_GGUF_EXPORT_FAILED", "The export"),
+    "download": ("DEP_MODEL_LOAD_FAILED", "The download"),
+    "eval": ("RUNTIME_EVALUATION_FAILED", "The evaluation"),
+    "proof": ("RUNTIME_EXPORT_PROOF_FAILED", "The proof"),
+    "push": ("HUB_PUSH_FAILED", "The push"),
+}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -49,11 +58,9 @@ def classify(error: BaseException, kind: RunKind = "train") -> BackpropagateErro
         known = _known(link)
         if known is not None:
             return known
-    if kind == "export":
-        return RunError("RUNTIME_GGUF_EXPORT_FAILED", f"The export ended with {_first_line(error)}")
-    if kind == "download":
-        return DependencyError("DEP_MODEL_LOAD_FAILED", f"The download ended with {_first_line(error)}")
-    return RunError("RUNTIME_TRAINING_FAILED", f"Training ended with {_first_line(error)}")
+    code, subject = _BY_KIND[kind]
+    family = DependencyError if code.startswith("DEP_") else RunError
+    return family(code, f"{subject} ended with {_first_line(error)}")
 
 
 def _known(error: BaseException) -> BackpropagateError | None:

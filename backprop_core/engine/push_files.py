@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Final
 
 from backprop_core import files
-from backprop_core.config.exports import MODELFILE, MODELFILE_SUFFIX
+from backprop_core.config.exports import CARD_FILE, MODELFILE, MODELFILE_SUFFIX, card_path
 from backprop_core.config.pushes import PushSpec
 from backprop_core.engine.export_files import plain_files
 from backprop_core.errors import InputError
 from backprop_core.hub.hub_fetch import WANTED
-from backprop_core.model_card import CARD_FILE, card_path
+from backprop_core.model_card import gather, render_card
 
 _ADAPTER_CONFIG: Final = "adapter_config.json"
 _WEIGHTS: Final = (".safetensors", ".gguf")
 _HIDDEN: Final = ("run_id",)
 
 
-def pushed_files(spec: PushSpec) -> dict[str, Path | bytes]:
-    """Return the content by its name in the repository; a model card is among it when there is one.
+def pushed_files(spec: PushSpec, cache_dir: Path) -> dict[str, Path | bytes]:
+    """Return the content by its name in the repository; a model card is written when there is none.
+
+    Args:
+        cache_dir: where prepared base models lie.
 
     Raises:
         InputError: INPUT_MODEL_NOT_FOUND, there are no weights to push.
@@ -33,6 +36,8 @@ def pushed_files(spec: PushSpec) -> dict[str, Path | bytes]:
             f"{path} holds neither safetensors nor GGUF weights.",
             hint="Name an exported file or folder, or the adapter of a run.",
         )
+    if CARD_FILE not in found:
+        found[CARD_FILE] = render_card(gather(path, cache_dir)).encode()
     if spec.base is not None:
         base = Path(spec.base)
         wanted = {part for pattern in WANTED for part in base.glob(pattern) if part.is_file()}

@@ -13,14 +13,14 @@ from typing import Final
 import numpy as np
 
 from backprop_core import files
-from backprop_core.config.evaluations import RESULT_FILE, Contender, Evaluation, EvalSpec
+from backprop_core.config.evaluations import RESULT_FILE, Contender, EvalSpec, Evaluation
 from backprop_core.config.specs import TrainSpec
 from backprop_core.datasets.rows import RowFault
 from backprop_core.datasets.texts import question_text
 from backprop_core.datasets.tokenizer import ChatTokenizer
 from backprop_core.engine.comparison.bootstrap import METHOD, difference_interval, ratio_interval
 from backprop_core.engine.comparison.contender import Prompt, loaded, summed_losses
-from backprop_core.engine.comparison.replies import Answered, compiled, flips, measure
+from backprop_core.engine.comparison.replies import Answered, flips, measure
 from backprop_core.engine.comparison.rows import HeldOut, find_leaks, held_out_rows
 from backprop_core.engine.comparison.verdict import judge
 from backprop_core.engine.context import PhaseReporter, RunContext
@@ -76,7 +76,7 @@ def run_eval(context: RunContext) -> Outcome:
     """
     began = time.monotonic()
     spec = context.folder.eval_spec()
-    pattern = compiled(spec.regex)
+    pattern = re.compile(spec.regex) if spec.regex is not None else None
     training = RunFolder(Path(spec.run_folder)).spec()
     context.phase("tokenizing", Path(spec.data or training.dataset).name)
     folders = [_model_folder(context, part) for part in (spec.before, spec.after)]

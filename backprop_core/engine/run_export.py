@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from backprop_core import files
-from backprop_core.config.exports import ExportSpec
+from backprop_core.config.exports import ExportSpec, card_path
 from backprop_core.engine.context import PhaseReporter, RunContext
 from backprop_core.engine.export_formats import Made, Work, write_format
 from backprop_core.engine.export_place import ExportPlace
@@ -22,6 +22,7 @@ from backprop_core.engine.outcome import Outcome
 from backprop_core.engine.proof.in_export import prove_export
 from backprop_core.errors import BackpropagateError
 from backprop_core.hub.download import resolve_model
+from backprop_core.model_card import write_card
 from backprop_core.shipping import register_export
 from backprop_core.version import __version__
 
@@ -43,7 +44,10 @@ def run_export(context: RunContext) -> Outcome:
     if not place.is_done():
         _make(context, spec, place)
     if spec.wants_proof and spec.format in _PROVABLE:
-        prove_export(context, place.final, *_parts(context, spec))
+        try:
+            prove_export(context, place.final, *_parts(context, spec))
+        finally:
+            _write_card(context, spec, place.final)
     if spec.ollama_name is not None:
         _register(context, spec.ollama_name, place.final)
     return Outcome("completed", str(place.final))
@@ -58,8 +62,16 @@ def _make(context: RunContext, spec: ExportSpec, place: ExportPlace) -> None:
             context.notice(warning, is_warning=True)
         report = _report(context, spec, made, time.monotonic() - began)
         files.write_json(stage / place.report.name, report)
+        _write_card(context, spec, stage / place.final.name)
         context.control.check()
         place.publish(stage)
+
+
+def _write_card(context: RunContext, spec: ExportSpec, export: Path) -> None:
+    """Write the model card, unless nobody wants one or the folder came with its own."""
+    is_foreign = spec.format in {"lora", "merged"} and card_path(export).exists()
+    if spec.wants_card and not is_foreign:
+        write_card(export, context.cache_dir, Path(spec.evaluation) if spec.evaluation else None)
 
 
 def _parts(context: RunContext, spec: ExportSpec) -> tuple[Path, Path | None]:
@@ -99,6 +111,7 @@ def _report(context: RunContext, spec: ExportSpec, made: Made, seconds: float) -
         "schema_version": 1,
         "job_id": context.info.run_id,
         "file": Path(spec.output).name,
+        "name": spec.name,
         "format": spec.format,
         "quantization": spec.quantization,
         "source": spec.source,

@@ -26,7 +26,7 @@ def run_push(context: RunContext) -> Outcome:
             f"No token is set for the push to {spec.repo}.",
             hint="Sign in with `hf auth login`, set HF_TOKEN, or name a file with `--token-file`.",
         )
-    found = pushed_files(spec)
+    found = pushed_files(spec, context.cache_dir)
     reporter = context.phase("pushing", spec.repo)
     target = Target(spec.repo, spec.is_private, spec.revision, spec.message)
     address = upload(target, found, token, check=context.control.check, on_bytes=reporter.progress)

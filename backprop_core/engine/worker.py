@@ -20,7 +20,7 @@ from backprop_core.engine.control import AttemptEnded
 from backprop_core.engine.execution import execute
 from backprop_core.errors import BackpropagateError, ExitCode, StateError
 from backprop_core.redact import RedactingFormatter
-from backprop_core.runs.projection import TRAINING_KINDS
+from backprop_core.runs.store import DEVICE_LANE
 
 EXIT_REFUSED: Final = 3
 
@@ -47,7 +47,7 @@ def _attempt(context: RunContext) -> int:
     _listen(context)
     _quiet_libraries()
     try:
-        if context.info.kind in TRAINING_KINDS:
+        if context.info.kind in DEVICE_LANE:
             _use_physical_cores()
         execute(context, logs_to_file=False)
     except BackpropagateError as error:

@@ -28,6 +28,8 @@ Phase = Literal[
     "exporting",
     "proving",
     "registering",
+    "evaluating",
+    "pushing",
 ]
 
 StopRule = Literal["plateau", "divergence", "budget", "non_finite_loss", "temperature"]

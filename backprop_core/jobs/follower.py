@@ -210,8 +210,8 @@ class Follower:
         waiting = [state for state in states if state.status == "queued"]
         queue.wake_scheduler(self._ws, waiting)
         ended = self._ws.database.list(statuses=sorted(TERMINAL), kind="train", limit=1)
-        # What trains comes before an export or a download that goes on beside it.
-        shown = sorted(active, key=lambda state: state.kind in {"export", "download"})
+        # A training run comes before jobs that work beside it.
+        shown = sorted(active, key=lambda state: not state.is_training)
         overview = Overview(
             active=shown[0] if shown else None,
             queued=len(waiting),

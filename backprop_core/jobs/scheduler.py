@@ -22,8 +22,8 @@ from backprop_core.jobs.notifier import Notifier
 from backprop_core.platform import FileLock
 from backprop_core.redact import RedactingFormatter
 from backprop_core.runs import index
-from backprop_core.runs.projection import ACTIVE, TRAINING_KINDS, RunState
-from backprop_core.runs.store import RunFolder
+from backprop_core.runs.projection import ACTIVE, RunState
+from backprop_core.runs.store import DEVICE_LANE, LANES, RunFolder, RunKind
 from backprop_core.workspace import Workspace
 
 _POLL_S: Final = 0.2
@@ -85,9 +85,9 @@ def drain(ws: Workspace) -> None:
             if not _look_after(ws, watch):
                 del watches[watch.run_id]
         waiting = [state for state in states if state.status == "queued"]
-        for kind in ("train", "export", "download"):
-            candidates = [state for state in waiting if _lane(state.kind) == kind]
-            if candidates and _is_free(ws, kind, watches):
+        for lane in LANES:
+            candidates = [state for state in waiting if state.kind in lane]
+            if candidates and _is_free(ws, lane, watches):
                 launch(ws, candidates[0], watches)
         if not waiting and not watches:
             return
@@ -159,27 +159,18 @@ def _enforce_stop(state: RunState, watch: Watch) -> None:
         queue.signal_worker(state, force=True)
 
 
-def _lane(kind: str) -> str:
-    """Return the kind whose jobs a job waits for: campaigns and training runs share the card."""
-    return "train" if kind in TRAINING_KINDS else kind
+def _is_free(ws: Workspace, lane: frozenset[RunKind], watches: dict[str, Watch]) -> bool:
+    """Return whether the next job of a lane may start.
 
-
-def _is_free(ws: Workspace, kind: str, watches: dict[str, Watch]) -> bool:
-    """Return whether the next job of a kind may start.
-
-    Training waits for the card, which a program outside may hold; exports and downloads do not use it
-    and go one of each kind at a time beside it. A worker that was started counts until its slot is seen taken.
+    What uses the device waits for it, as a program outside may hold it; jobs of the other lanes do without
+    and go one at a time beside it. A worker that was started counts until its slot is seen taken.
     """
-    if kind in {"export", "download"}:
-        return not any(watch.kind == kind for watch in watches.values())
+    if lane is not DEVICE_LANE:
+        return not any(watch.kind in lane for watch in watches.values())
     for watch in watches.values():
         row = ws.database.get(watch.run_id)
         is_starting = row is not None and row.state.status == "starting"
-        if (
-            _lane(watch.kind) == "train"
-            and is_starting
-            and time.monotonic() - watch.launched_at < _START_DEADLINE_S
-        ):
+        if watch.kind in lane and is_starting and time.monotonic() - watch.launched_at < _START_DEADLINE_S:
             return False
     return platform.lock_is_free(ws.slot_lock)
 

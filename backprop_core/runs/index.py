@@ -12,11 +12,16 @@ from pathlib import Path
 import orjson
 
 from backprop_core import files, platform
+from backprop_core.config.evaluations import EvalSpec
+from backprop_core.config.exports import ExportSpec
+from backprop_core.config.proofs import ProofSpec
+from backprop_core.config.pushes import PushSpec
+from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import ErrorRecord, StateError
 from backprop_core.events.journal import JournalReader
 from backprop_core.runs.database import Database, Row
 from backprop_core.runs.projection import ACTIVE, RunState, apply_all, settle
-from backprop_core.runs.store import RunFolder, list_folders
+from backprop_core.runs.store import JobSpec, RunFolder, list_folders
 
 
 def first_state(folder: RunFolder) -> RunState:
@@ -26,14 +31,7 @@ def first_state(folder: RunFolder) -> RunState:
         StateError: STATE_CHECKPOINT_INVALID when its folder is damaged.
     """
     info = folder.info()
-    if info.kind == "export":
-        export = folder.export_spec()
-        model, dataset = export.base_model or export.source, ""
-    elif info.kind == "download":
-        model, dataset = folder.download_spec().model, ""
-    else:
-        spec = folder.spec()
-        model, dataset = spec.model, spec.dataset
+    model, dataset = _about(folder.job_spec())
     return RunState(
         run_id=info.run_id,
         folder=str(folder.path),
@@ -44,6 +42,19 @@ def first_state(folder: RunFolder) -> RunState:
         dataset=dataset,
         created_at=info.created_at,
     )
+
+
+def _about(spec: TrainSpec | JobSpec) -> tuple[str, str]:
+    """Return the model and the data that a job is about."""
+    if isinstance(spec, ExportSpec):
+        return spec.base_model or spec.source, ""
+    if isinstance(spec, EvalSpec):
+        return spec.after.model, spec.data or ""
+    if isinstance(spec, ProofSpec):
+        return spec.path, ""
+    if isinstance(spec, PushSpec):
+        return spec.repo, ""
+    return spec.model, spec.dataset if isinstance(spec, TrainSpec) else ""
 
 
 def refresh(

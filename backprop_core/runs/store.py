@@ -26,7 +26,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from backprop_core import files, platform
 from backprop_core.config.campaigns import CampaignSpec, ResolvedCampaign
 from backprop_core.config.downloads import DownloadSpec
+from backprop_core.config.evaluations import EvalSpec
 from backprop_core.config.exports import ExportSpec
+from backprop_core.config.proofs import ProofSpec
+from backprop_core.config.pushes import PushSpec
 from backprop_core.config.resolve import Origin, Resolved
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import InputError, StateError
@@ -36,10 +39,21 @@ SCHEMA_VERSION: Final = 1
 RUN_ID_FILE: Final = "run_id"
 
 RunSource = Literal["page", "cli", "python"]
-RunKind = Literal["train", "multi-run", "export", "download"]
+RunKind = Literal["train", "multi-run", "export", "download", "eval", "proof", "push"]
+JobSpec = ExportSpec | DownloadSpec | EvalSpec | ProofSpec | PushSpec
 Request = Literal["stop", "pause", "continue"]
 
+# Jobs of one lane go one after the other. Those of the first one use the device, one at a time over all lanes.
+DEVICE_LANE: Final[frozenset[RunKind]] = frozenset({"train", "multi-run", "eval"})
+LANES: Final[tuple[frozenset[RunKind], ...]] = (
+    DEVICE_LANE,
+    frozenset({"export", "proof"}),
+    frozenset({"download"}),
+    frozenset({"push"}),
+)
+
 _T = TypeVar("_T")
+_Spec = TypeVar("_Spec", bound=BaseModel)
 
 RUN_ID_PATTERN: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
@@ -101,7 +115,7 @@ class RunFolder:
         Raises:
             StateError: STATE_CHECKPOINT_INVALID when `spec.json` is damaged.
         """
-        return self._read(self.spec_path, lambda value: TrainSpec.model_validate(value["spec"]))
+        return self._spec_as(TrainSpec)
 
     def campaign(self) -> CampaignSpec:
         """Return how the legs of a campaign follow one another.
@@ -112,20 +126,29 @@ class RunFolder:
         return self._read(self.spec_path, lambda value: CampaignSpec.model_validate(value["campaign"]))
 
     def export_spec(self) -> ExportSpec:
-        """Return what an export job does.
+        """Return what an export job does; raises as `spec`."""
+        return self._spec_as(ExportSpec)
 
-        Raises:
-            StateError: STATE_CHECKPOINT_INVALID when `spec.json` is damaged.
-        """
-        return self._read(self.spec_path, lambda value: ExportSpec.model_validate(value["spec"]))
+    def eval_spec(self) -> EvalSpec:
+        """Return what an evaluation compares; raises as `spec`."""
+        return self._spec_as(EvalSpec)
+
+    def proof_spec(self) -> ProofSpec:
+        """Return what a proof job looks at; raises as `spec`."""
+        return self._spec_as(ProofSpec)
+
+    def push_spec(self) -> PushSpec:
+        """Return what a push uploads; raises as `spec`."""
+        return self._spec_as(PushSpec)
+
+    def job_spec(self) -> TrainSpec | JobSpec:
+        """Return what the job does, of whatever kind it is; raises as `spec`."""
+        kind = self.info().kind
+        return self._spec_as(_SPECS[kind])
 
     def download_spec(self) -> DownloadSpec:
-        """Return what a download job fetches.
-
-        Raises:
-            StateError: STATE_CHECKPOINT_INVALID when `spec.json` is damaged.
-        """
-        return self._read(self.spec_path, lambda value: DownloadSpec.model_validate(value["spec"]))
+        """Return what a download job fetches; raises as `spec`."""
+        return self._spec_as(DownloadSpec)
 
     def origins(self) -> dict[str, Origin]:
         """Return where each value of the spec came from."""
@@ -156,6 +179,9 @@ class RunFolder:
     def is_worked_on(self) -> bool:
         """Return whether a living process holds the lock of the run."""
         return not platform.lock_is_free(self.lock_path)
+
+    def _spec_as(self, model: type[_Spec]) -> _Spec:
+        return self._read(self.spec_path, lambda value: model.model_validate(value["spec"]))
 
     def _read(self, path: Path, parse: Callable[[Any], _T]) -> _T:
         try:
@@ -197,8 +223,34 @@ def _origins(origins: Mapping[str, Origin]) -> dict[str, Any]:
     return {name: {"source": origin.source, "note": origin.note} for name, origin in origins.items()}
 
 
-def create_job(root: Path, spec: ExportSpec | DownloadSpec, info: RunInfo) -> RunFolder:
-    """Create the folder of an export or download job below `root`, whole or not at all."""
+_SPECS: Final[dict[RunKind, type[TrainSpec | JobSpec]]] = {
+    "train": TrainSpec,
+    "multi-run": TrainSpec,
+    "export": ExportSpec,
+    "download": DownloadSpec,
+    "eval": EvalSpec,
+    "proof": ProofSpec,
+    "push": PushSpec,
+}
+
+
+def training_folder(source: Path, run_id: str | None) -> RunFolder | None:
+    """Return the run that trained an adapter or model: the folder around it, or beside a published one."""
+    folders = [source.parent]
+    if run_id is not None and RUN_ID_PATTERN.match(run_id):
+        folders.append(source.parent / "runs" / run_id)
+    for path in folders:
+        folder = RunFolder(path)
+        try:
+            folder.spec()
+        except StateError:
+            continue
+        return folder
+    return None
+
+
+def create_job(root: Path, spec: JobSpec, info: RunInfo) -> RunFolder:
+    """Create the folder of a job that is no training below `root`, whole or not at all."""
     return _create(root, info, {"spec": spec.model_dump()})
 
 

@@ -40,6 +40,7 @@ class ExportRequest:
         name: of the model, for the file and inside it; that of the source when None.
         ollama_name: register the export with Ollama afterwards.
         wants_proof: compare a GGUF export with the trained model afterwards.
+        wants_card: write a model card beside it.
     """
 
     source: str
@@ -50,6 +51,7 @@ class ExportRequest:
     name: str | None = None
     ollama_name: str | None = None
     wants_proof: bool = True
+    wants_card: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from backprop_core import files
 from backprop_core.config.exports import ExportSpec, report_path
+from backprop_core.errors import InputError
 from backprop_core.gguf import QUANTIZATIONS, GgufForecast, forecast_gguf
-from backprop_core.jobs import queue
-from backprop_core.runs.index import first_state, remember_root
+from backprop_core.model_card import gather, write_card
 from backprop_core.runs.projection import TERMINAL, RunState
-from backprop_core.runs.store import RunFolder, RunInfo, RunSource, create_job, new_run_id
-from backprop_core.services import runs
+from backprop_core.runs.store import RunFolder, RunSource
+from backprop_core.services import jobs, runs
+from backprop_core.services.evaluations import newest_evaluation
 from backprop_core.services.export_checks import (
     QUANTIZED_FORMATS,
     ExportRequest,
@@ -25,7 +26,6 @@ from backprop_core.services.export_checks import (
     ollama_name_of,
 )
 from backprop_core.services.export_sources import ExportSource, base_folder, find_source, training_facts
-from backprop_core.version import __version__
 from backprop_core.workspace import Workspace
 
 
@@ -92,19 +92,7 @@ def prepare(ws: Workspace, request: ExportRequest, *, face: RunSource, is_detach
         StateError: the page may not read or write there.
     """
     spec = _spec(ws, request, face)
-    info = RunInfo(
-        run_id=new_run_id(),
-        kind="export",
-        name=Path(spec.output).name,
-        source=face,
-        created_at=ws.now(),
-        launch_id=new_run_id(),
-        is_detached=is_detached,
-        version=__version__,
-    )
-    # The page writes below its own folder only; other faces keep their job folders out of the user's sight.
-    jobs = ws.settings.sandbox_root / "runs" if face == "page" else ws.home / "jobs"
-    return create_job(jobs, spec, info)
+    return jobs.create(ws, "export", Path(spec.output).name, spec, face=face, is_detached=is_detached)
 
 
 def start(ws: Workspace, request: ExportRequest, *, face: RunSource, start_key: str | None = None) -> str:
@@ -119,13 +107,7 @@ def start(ws: Workspace, request: ExportRequest, *, face: RunSource, start_key: 
     if start_key is not None and (known := ws.database.run_for_key(start_key)) is not None:
         return known
     folder = prepare(ws, request, face=face, is_detached=True)
-    return queue.submit(ws, first_state(folder), start_key=start_key)
-
-
-def register_in_process(ws: Workspace, folder: RunFolder) -> None:
-    """List a job that the calling program works on itself; called once its lock is held."""
-    ws.database.insert(first_state(folder).model_copy(update={"status": "starting"}))
-    remember_root(ws.roots_file, folder.path.parent)
+    return jobs.submit(ws, folder, start_key)
 
 
 def list_finished(ws: Workspace, limit: int = 50) -> list[FinishedExport]:
@@ -136,6 +118,20 @@ def list_finished(ws: Workspace, limit: int = 50) -> list[FinishedExport]:
     ended = runs.list_runs(ws, statuses=sorted(TERMINAL), kind="export", limit=4 * limit)
     found = (finished(state) for state in ended)
     return [export for export in found if export is not None][:limit]
+
+
+def write_model_card(ws: Workspace, path: Path) -> Path:
+    """Write the model card of an export, or of an adapter or model folder, in place of an older one.
+
+    Raises:
+        InputError: INPUT_MODEL_NOT_FOUND, there is nothing at `path`.
+    """
+    path = path.expanduser().absolute()
+    if not path.exists():
+        raise InputError("INPUT_MODEL_NOT_FOUND", f"{path} does not exist.")
+    run_id = gather(path, ws.settings.cache_dir).run_id
+    job = newest_evaluation(ws, run_id) if run_id else None
+    return write_card(path, ws.settings.cache_dir, Path(job.folder) if job is not None else None)
 
 
 def finished(state: RunState) -> FinishedExport | None:
@@ -160,6 +156,11 @@ def finished(state: RunState) -> FinishedExport | None:
         return None
 
 
+def _evaluation_of(ws: Workspace, run_id: str | None) -> str | None:
+    job = newest_evaluation(ws, run_id) if run_id is not None else None
+    return job.folder if job is not None else None
+
+
 def _spec(ws: Workspace, request: ExportRequest, face: RunSource) -> ExportSpec:
     """Return the spec of a request after everything about it was checked."""
     checked = check_request(ws, request, face=face)
@@ -176,4 +177,6 @@ def _spec(ws: Workspace, request: ExportRequest, face: RunSource) -> ExportSpec:
         system=training.system,
         trained_tokens=training.tokens,
         wants_proof=request.wants_proof,
+        wants_card=request.wants_card,
+        evaluation=_evaluation_of(ws, source.run_id),
     )

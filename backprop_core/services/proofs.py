@@ -15,10 +15,12 @@ import orjson
 
 from backprop_core import files
 from backprop_core.config.exports import gguf_parts, report_path
-from backprop_core.config.proofs import Proof, ProofCheck
+from backprop_core.config.proofs import Proof, ProofCheck, ProofSpec
 from backprop_core.errors import BackpropagateError, InputError, RunError, error_from_record
 from backprop_core.gguf import check_gguf
 from backprop_core.jobs.launcher import worker_environment
+from backprop_core.runs.store import RunSource
+from backprop_core.services import jobs
 from backprop_core.services.facts import model_folder
 from backprop_core.workspace import Workspace
 
@@ -75,6 +77,22 @@ def prove(ws: Workspace, path: Path, *, on_check: Callable[[ProofCheck], None] |
         log.seek(0)
         last = log.read().decode(errors="replace").strip()[-_LOG_TAIL:]
     raise RunError("RUNTIME_EXPORT_PROOF_FAILED", f"The proof of {path.name} broke off. {last}")
+
+
+def start(ws: Workspace, path: Path, *, face: RunSource, start_key: str | None = None) -> str:
+    """Put the proof of an exported file into the queue and return the id of its job.
+
+    Raises:
+        InputError: see `prove`; nothing was created.
+    """
+    if start_key is not None and (known := ws.database.run_for_key(start_key)) is not None:
+        return known
+    path = path.expanduser().absolute()
+    origin = find_origin(ws, path)
+    spec = ProofSpec(
+        path=str(path), model=str(origin.model), adapter=str(origin.adapter) if origin.adapter else None
+    )
+    return jobs.submit(ws, jobs.create(ws, "proof", path.name, spec, face=face, is_detached=True), start_key)
 
 
 def find_origin(ws: Workspace, path: Path) -> Origin:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backprop_core.config.downloads import DownloadSpec
-from backprop_core.config.exports import ExportSpec
 from backprop_core.config.resolve import Origin
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import InputError, StateError
@@ -19,7 +17,7 @@ from backprop_core.files import size_of_tree
 from backprop_core.jobs import queue
 from backprop_core.runs.projection import RunState, Status
 from backprop_core.runs.series import MAX_POINTS, Point, points_of, thin
-from backprop_core.runs.store import RunFolder, RunInfo, RunKind
+from backprop_core.runs.store import JobSpec, RunFolder, RunInfo, RunKind
 from backprop_core.workspace import Workspace
 
 STATUSES: tuple[Status, ...] = (
@@ -39,7 +37,7 @@ class RunDetail:
     """Everything about one run but its points; only training has origins."""
 
     state: RunState
-    spec: TrainSpec | ExportSpec | DownloadSpec
+    spec: TrainSpec | JobSpec
     origins: dict[str, Origin]
     info: RunInfo
 
@@ -111,11 +109,8 @@ def run_detail(ws: Workspace, prefix: str) -> RunDetail:
     """Return a run with its spec and, for training, the origin of each value."""
     state = get_run(ws, prefix)
     folder = RunFolder(Path(state.folder))
-    if state.kind == "export":
-        return RunDetail(state, folder.export_spec(), {}, folder.info())
-    if state.kind == "download":
-        return RunDetail(state, folder.download_spec(), {}, folder.info())
-    return RunDetail(state, folder.spec(), folder.origins(), folder.info())
+    origins = folder.origins() if state.is_training else {}
+    return RunDetail(state, folder.job_spec(), origins, folder.info())
 
 
 def series(ws: Workspace, prefix: str, limit: int = MAX_POINTS) -> list[Point]:

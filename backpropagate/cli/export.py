@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from backprop_core.errors import ExitCode
+from backprop_core.errors import ExitCode, InputError
 from backpropagate.cli.root import command
 
 if TYPE_CHECKING:
@@ -70,6 +70,27 @@ def export(
             "--no-proof", help="Do not compare the file with the trained model.", show_default=False
         ),
     ] = False,
+    no_card: Annotated[
+        bool, typer.Option("--no-model-card", help="Write no model card beside it.", show_default=False)
+    ] = False,
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to-hub",
+            metavar="OWNER/NAME",
+            help="Push the result there when it is ready.",
+            show_default=False,
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--hub-token-file", help="Holds the hub's token; else HF_TOKEN or the login.", show_default=False
+        ),
+    ] = None,
+    hub_private: Annotated[
+        bool, typer.Option("--hub-private/--hub-public", help="Who may see what is pushed.")
+    ] = True,
     detach: Annotated[
         bool, typer.Option("--detach", help="Submit only; print the job's id and return.")
     ] = False,
@@ -81,8 +102,10 @@ def export(
     """
     from backprop_core.services import exports, runs
     from backprop_core.services.export_checks import ExportRequest
+    from backprop_core.services.pushes import PushRequest
     from backpropagate.cli.follow import follow_own
     from backpropagate.cli.opening import workspace
+    from backpropagate.cli.push import push_and_follow
     from backpropagate.cli.render import put, put_json, talk
 
     with workspace() as ws:
@@ -94,7 +117,14 @@ def export(
             name=name,
             ollama_name=ollama_name,
             wants_proof=not no_proof,
+            wants_card=not no_card,
         )
+        if repo is not None and detach:
+            raise InputError(
+                "INPUT_VALIDATION_FAILED",
+                "--push-to-hub needs the finished file, and --detach does not wait for it.",
+                hint="Leave one of them out; `backprop push` pushes a finished export.",
+            )
         if to_ollama and ollama_name is None:
             wanted = exports.with_ollama_name(ws, wanted, face="cli")
         job = exports.start(ws, wanted, face="cli", start_key=str(uuid.uuid4()))
@@ -103,11 +133,15 @@ def export(
             put_json("export", {"run_id": job}) if as_json else put(job)
             return ExitCode.OK
         try:
-            return follow_own(ws, job)
+            code = follow_own(ws, job)
         finally:
             made = exports.finished(runs.get_run(ws, job))
             if made is not None:
                 _show(made, as_json=as_json)
+        if repo is None or made is None or code is not ExitCode.OK:
+            return code
+        push = PushRequest(str(made.path), repo, is_private=hub_private, token_file=token_file)
+        return push_and_follow(ws, push)
 
 
 def _show(made: FinishedExport, *, as_json: bool) -> None:

@@ -26,6 +26,9 @@ _STOPPING: Final = {
     "multi-run": "stopping after this step, the legs that are merged are saved",
     "export": "cancelling, nothing is left behind",
     "download": "cancelling, whole files are kept for the next try",
+    "eval": "cancelling the evaluation",
+    "proof": "cancelling the proof",
+    "push": "cancelling, the repository stays as it is",
 }
 
 

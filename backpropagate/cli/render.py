@@ -5,7 +5,6 @@ Nothing is said by colour alone; NO_COLOR and pipes give plain text.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final

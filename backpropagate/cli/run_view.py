@@ -20,6 +20,7 @@ LIST_COLUMNS: Final = ("ID", "KIND", "STATUS", "NAME", "MODEL", "STEP", "LOSS", 
 LIST_NUMBERS: Final = ("STEP", "LOSS", "TIME")
 
 _SPARK_POINTS: Final = 60
+_RESULT_NAMES: Final = {"train": "Adapter", "multi-run": "Adapter", "export": "Export", "push": "Commit"}
 _RESULTS: Final = ("status", "step", "first_loss", "loss", "eval_loss", "seconds", "tokens", "device")
 
 
@@ -79,12 +80,17 @@ def _facts(state: RunState) -> dict[str, str]:
         "Time": units.duration(state.seconds) if state.seconds else "",
         "Created": local_time(state.created_at),
         "Ended": local_time(state.ended_at) if state.ended_at else "",
-        "Adapter" if is_training else "Export": str(Path(state.folder, state.artifact))
-        if state.artifact
-        else "",
+        _RESULT_NAMES.get(state.kind, "Result"): _result(state),
         "Folder": state.folder,
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _result(state: RunState) -> str:
+    """Return where the result lies: a path, or the address of a commit."""
+    if not state.artifact:
+        return ""
+    return state.artifact if state.kind == "push" else str(Path(state.folder, state.artifact))
 
 
 def _origin(detail: RunDetail, name: str) -> str:
@@ -96,7 +102,7 @@ def differences(first: RunDetail, second: RunDetail) -> list[tuple[str, Any, Any
     """Return each setting and result that differs, with both values.
 
     Raises:
-        InputError: INPUT_VALIDATION_FAILED, one is a training run and the other an export.
+        InputError: INPUT_VALIDATION_FAILED, they are of different kinds.
     """
     if first.state.kind != second.state.kind:
         raise InputError(

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from backprop_core.workspace import Workspace
 
 KIND = Annotated[
-    Literal["all", "train", "multi-run", "export", "download"],
-    typer.Option(
-        "--kind", help="Only training runs (campaigns too), campaigns, exports, or downloads of models."
-    ),
+    Literal["all", "train", "multi-run", "export", "download", "eval", "proof", "push"],
+    typer.Option("--kind", help="Only training runs (campaigns too), or only jobs of another kind."),
 ]
 
 

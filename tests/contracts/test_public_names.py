@@ -27,8 +27,10 @@ NAMES = [
     "export_merged",
     "get_settings",
     "list_ollama_models",
+    "push_to_hub",
     "register_with_ollama",
     "remove_ollama_model",
+    "write_model_card",
 ]
 
 

@@ -11,11 +11,9 @@ import numpy as np
 
 from backprop_core.config.evaluations import Flip, Measure, MeasureName
 from backprop_core.engine.comparison.bootstrap import ratio_interval
-from backprop_core.errors import InputError
 
 _FLIPS_KEPT: Final = 40
 _TEXT_LENGTH: Final = 300
-_PATTERN_LENGTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +70,7 @@ def is_right(name: MeasureName, reply: str, answer: str, pattern: re.Pattern[str
     return f" {_plain(answer)} " in f" {_plain(reply)} "
 
 
-def compiled(regex: str | None) -> re.Pattern[str] | None:
-    """Return the pattern that replies are searched for.
-
-    Raises:
-        InputError: INPUT_VALIDATION_FAILED, it is too long or no regular expression.
-    """
-    if regex is None:
-        return None
-    try:
-        if len(regex) > _PATTERN_LENGTH:
-            raise re.error(f"it is longer than {_PATTERN_LENGTH} characters")
-        return re.compile(regex)
-    except re.error as error:
-        raise InputError(
-            "INPUT_VALIDATION_FAILED", f"{regex[:_PATTERN_LENGTH]!r} is no regular expression: {error}."
-        ) from error
-
-
-def _measure(
-    name: MeasureName, answered: Sequence[Answered], pattern: re.Pattern[str] | None
-) -> Measure:
+def _measure(name: MeasureName, answered: Sequence[Answered], pattern: re.Pattern[str] | None) -> Measure:
     before = np.array([is_right(name, row.before, row.answer, pattern) for row in answered], dtype=float)
     after = np.array([is_right(name, row.after, row.answer, pattern) for row in answered], dtype=float)
     return Measure(

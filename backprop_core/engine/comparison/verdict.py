@@ -40,9 +40,7 @@ def judge(
     )
 
 
-def _judge(
-    rows: int, loss: Interval, own: Interval | None, measures: Sequence[Measure]
-) -> tuple[Gain, str]:
+def _judge(rows: int, loss: Interval, own: Interval | None, measures: Sequence[Measure]) -> tuple[Gain, str]:
     if rows < MIN_ROWS:
         return "none", f"{rows} held-out rows are too few to tell; it takes {MIN_ROWS}."
     worse = [measure.name for measure in measures if measure.gain.is_loss]

@@ -11,8 +11,13 @@ from backprop_core.engine.proof.subject import subject_of
 from backprop_core.errors import RunError
 
 
-def prove_export(context: RunContext, output: Path, model: Path, adapter: Path | None) -> None:
+def prove_export(
+    context: RunContext, output: Path, model: Path, adapter: Path | None, *, again: bool = False
+) -> None:
     """Prove what a job has made; what an earlier attempt has proven is not proven again.
+
+    Args:
+        again: prove it however settled an older proof is.
 
     Raises:
         RunError: RUNTIME_EXPORT_PROOF_FAILED, the file does not answer as the trained model did; it is kept.
@@ -20,7 +25,7 @@ def prove_export(context: RunContext, output: Path, model: Path, adapter: Path |
     """
     subject = subject_of(output, model, adapter)
     proof = read_proof(output)
-    is_settled = proof is not None and proof.verdict != "not_proven"
+    is_settled = proof is not None and proof.verdict != "not_proven" and not again
     if proof is None or not is_settled or proof.sha256 != subject.file_digests.get(subject.file.name):
         reporter, done = context.phase("proving", output.name), 0
 

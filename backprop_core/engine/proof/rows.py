@@ -19,7 +19,7 @@ from backprop_core.engine.evaluation import hold_out
 from backprop_core.engine.proof import probes
 from backprop_core.engine.proof.subject import Subject
 from backprop_core.errors import BackpropagateError
-from backprop_core.runs.store import RunFolder
+from backprop_core.runs.store import training_folder
 
 ROW_TOKENS: Final = 512
 _ROWS: Final = 8
@@ -51,10 +51,10 @@ class ProofRows:
 
 def choose_rows(subject: Subject, tokenizer: ChatTokenizer) -> ProofRows:
     """Return at most eight rows; each gives the first tokens of its answer and the last ones."""
-    spec = _training(subject)
-    if spec is not None:
+    run = training_folder(subject.adapter, subject.run_id) if subject.adapter is not None else None
+    if run is not None:
         try:
-            found = _of_run(spec, tokenizer)
+            found = _of_run(run.spec(), tokenizer)
         except BackpropagateError:
             # The data may have been moved since; the proof goes on with what it has.
             found = ProofRows((), "")
@@ -62,21 +62,6 @@ def choose_rows(subject: Subject, tokenizer: ChatTokenizer) -> ProofRows:
             return found
     built_in = encode_many(probes.ANSWERED, tokenizer, ROW_TOKENS)
     return ProofRows(_chosen([row for row in built_in if isinstance(row, Encoded)]), "built-in texts")
-
-
-def _training(subject: Subject) -> TrainSpec | None:
-    """Return the spec of the run whose folder holds, or stands beside, the adapter."""
-    if subject.adapter is None:
-        return None
-    folders = [subject.adapter.parent]
-    if subject.run_id is not None:
-        folders.append(subject.adapter.parent / "runs" / subject.run_id)
-    for folder in folders:
-        try:
-            return RunFolder(folder).spec()
-        except BackpropagateError:
-            continue
-    return None
 
 
 def _of_run(spec: TrainSpec, tokenizer: ChatTokenizer) -> ProofRows:
