@@ -20,6 +20,7 @@ from backprop_app.security.gate import Gate
 from backprop_app.states.compare import CompareState
 from backprop_app.states.dataset_work import DatasetWorkState
 from backprop_app.states.export import ExportState
+from backprop_app.states.judge import JudgeState
 from backprop_app.states.models import ModelsState
 from backprop_app.states.night import NightState
 from backprop_app.states.rail import RailState
@@ -76,7 +77,7 @@ app.add_page(
     route="/runs/[run_id]",
     title="Run · Backpropagate",
     description=_DESCRIPTION,
-    on_load=[RunState.watch, *_EVERYWHERE],
+    on_load=[RunState.watch, JudgeState.watch, *_EVERYWHERE],
 )
 app.add_page(
     export_page,

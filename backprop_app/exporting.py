@@ -11,13 +11,17 @@ from typing import Final
 from backprop_app.runtime import Runtime
 from backprop_app.views import export as views
 from backprop_app.views.export import ExportItem, TypeItem
+from backprop_app.views.proofs import ProofView, proof_view
 from backprop_core import files
+from backprop_core.config.proofs import read_proof
 from backprop_core.errors import BackpropagateError
 from backprop_core.runs.projection import RunState
-from backprop_core.services import export_checks, export_sources, exports, runs
+from backprop_core.runs.store import RunKind
+from backprop_core.services import export_checks, export_sources, exports, proofs, runs
 from backprop_core.services.export_checks import ExportRequest
 
 _LOOK_EVERY_S: Final = 0.5
+_SHOWN_KINDS: Final[tuple[RunKind, ...]] = ("export", "proof", "push")
 _OTHER: Final = "Choose another name, format or type."
 
 
@@ -90,12 +94,12 @@ class JobFeed:
 
 
 def newest_job(runtime: Runtime) -> RunState | None:
-    """Return the export that works or waits, else the one that ended last."""
-    found = runs.list_runs(runtime.ws, kind="export", limit=10)
+    """Return the export, proof or push that works or waits, else the one that ended last."""
+    found = [state for kind in _SHOWN_KINDS for state in runs.list_runs(runtime.ws, kind=kind, limit=10)]
     unfinished = [state for state in found if not state.is_terminal]
     if unfinished:
-        return unfinished[-1]
-    return found[0] if found else None
+        return min(unfinished, key=lambda state: state.created_at)
+    return max(found, key=lambda state: state.ended_at or "", default=None)
 
 
 def finished_items(runtime: Runtime) -> list[ExportItem]:
@@ -105,6 +109,15 @@ def finished_items(runtime: Runtime) -> list[ExportItem]:
         views.export_item(export, runtime.now(), can_download=_is_download(export.path, root))
         for export in exports.list_finished(runtime.ws, limit=20)
     ]
+
+
+def proof_of(runtime: Runtime, job_id: str) -> tuple[ProofView, bool]:
+    """Return the card of an export and whether a proof of it waits or works; of the newest one without an id."""
+    made = [export for export in exports.list_finished(runtime.ws, limit=20) if export.spec.quantization]
+    chosen = next((export for export in made if export.job_id == job_id), made[0] if made else None)
+    if chosen is None:
+        return ProofView(), False
+    return proof_view(chosen, read_proof(chosen.path)), proofs.is_proving(runtime.ws, chosen.path)
 
 
 def _is_download(path: Path, root: Path) -> bool:

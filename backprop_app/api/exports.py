@@ -9,9 +9,10 @@ from typing import IO, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from backprop_app.runtime import current
+from backprop_core.config.proofs import proof_path, read_proof
 from backprop_core.errors import InputError, StateError
 from backprop_core.services import exports, runs
 from backprop_core.workspace import Workspace
@@ -48,6 +49,24 @@ def download(job_id: str) -> StreamingResponse:
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(made.path.name)}",
     }
     return StreamingResponse(_pieces(opened, stream), media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/api/exports/{job_id}/proof")
+def proof(job_id: str) -> JSONResponse:
+    """Return the proof beside an export as a file; a unique prefix of the job's id is enough.
+
+    Raises:
+        InputError: INPUT_RUN_NOT_FOUND when there is no export or no proof.
+    """
+    made = exports.finished(runs.get_run(current().ws, job_id))
+    found = read_proof(made.path) if made is not None else None
+    if made is None or found is None:
+        raise InputError("INPUT_RUN_NOT_FOUND", f"The export {job_id[:40]!r} has no proof.")
+    name = quote(proof_path(made.path).name)
+    return JSONResponse(
+        found.model_dump(mode="json"),
+        headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"},
+    )
 
 
 def _below(ws: Workspace, path: Path) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ _KEYS: Final = (
 
 
 def confirm(
-    *, title: Any, text: Any, keep: str, act: str, is_open: Any, on_close: Any, on_act: Any
+    *, title: Any, text: Any, keep: Any, act: Any, is_open: Any, on_close: Any, on_act: Any
 ) -> rx.Component:
     """Return a dialog for what ends something; the safe button comes first and has the focus.
 

@@ -1,4 +1,4 @@
-"""The export that works now or ended last: progress, Cancel, and why it failed."""
+"""The export, proof or push that works now or ended last: progress, Cancel, and why it failed."""
 
 from __future__ import annotations
 
@@ -54,8 +54,10 @@ def job_card() -> rx.Component:
             icon("again"), "Try again", type="button", class_name="btn sm", on_click=ExportState.repeat
         ),
     )
+    now = rx.match(_JOB.kind, ("proof", "Proving"), ("push", "Pushing"), "Exporting")
+    last = rx.match(_JOB.kind, ("proof", "Last proof"), ("push", "Last push"), "Last export")
     return panel(
-        rx.el.h2(rx.cond(_JOB.is_open, "Exporting", "Last export")),
+        rx.el.h2(rx.cond(_JOB.is_open, now, last)),
         rx.el.div(
             rx.el.div(_JOB.name, class_name="mono m wrapcell"),
             rx.cond(_JOB.is_open, working, rx.cond(_JOB.is_bad, failed, rx.fragment())),
@@ -68,10 +70,17 @@ def job_card() -> rx.Component:
 def export_dialog() -> rx.Component:
     """Return the confirmation of Cancel."""
     return confirm(
-        title=rx.Var.create("Cancel the export of ") + _JOB.name + "?",
-        text="What is written so far is removed. The run and its adapter stay as they are.",
-        keep="Keep exporting",
-        act="Cancel the export",
+        title=rx.Var.create("Cancel ") + _JOB.name + "?",
+        text=rx.match(
+            _JOB.kind,
+            ("proof", "The file stays, and so does its older proof."),
+            ("push", "Nothing appears in the repository. The files here stay as they are."),
+            "What is written so far is removed. The run and its adapter stay as they are.",
+        ),
+        keep=rx.match(_JOB.kind, ("proof", "Keep proving"), ("push", "Keep pushing"), "Keep exporting"),
+        act=rx.match(
+            _JOB.kind, ("proof", "Cancel the proof"), ("push", "Cancel the push"), "Cancel the export"
+        ),
         is_open=ExportState.asks_cancel,
         on_close=ExportState.keep,
         on_act=ExportState.cancel,

@@ -10,6 +10,7 @@ from backprop_app.components.basics import panel
 from backprop_app.components.icons import icon
 from backprop_app.components.local import CopyButton
 from backprop_app.states.export import ExportState
+from backprop_app.states.push import PushState
 
 
 def export_list() -> rx.Component:
@@ -18,6 +19,7 @@ def export_list() -> rx.Component:
         rx.el.th("File"),
         rx.el.th("Made", class_name="hide-s"),
         rx.el.th("Size", class_name="r"),
+        rx.el.th("Proof"),
         rx.el.th("Ollama", class_name="hide-s hide-n"),
         rx.el.th(rx.el.span("Actions", class_name="sr"), class_name="r"),
     )
@@ -48,15 +50,43 @@ def _row(item: Any) -> rx.Component:
         ),
         rx.fragment(),
     )
+    proof = rx.cond(
+        item.is_provable,
+        rx.el.button(
+            rx.match(
+                item.proof_tone,
+                ("ok", icon("check", "s")),
+                ("warn", icon("alert", "s")),
+                ("danger", icon("cross", "s")),
+                icon("info", "s"),
+            ),
+            item.proof,
+            type="button",
+            class_name=rx.Var.create("btn sm ghost ") + item.proof_tone,
+            title="Show the proof",
+            on_click=ExportState.show_proof(item.job_id),
+        ),
+        rx.el.span("–", class_name="t3"),
+    )
+    push = rx.el.button(
+        icon("upload", "s"),
+        "Push",
+        type="button",
+        class_name="btn sm ghost hide-s",
+        aria_label=rx.Var.create("Push ") + item.name,
+        on_click=PushState.ask(item.job_id, item.name),
+    )
     return rx.el.tr(
         rx.el.td(rx.el.span(item.name, class_name="mono m", title=item.path), class_name="wrapcell"),
         rx.el.td(item.made, class_name="t2 hide-s"),
         rx.el.td(item.size, class_name="r"),
+        rx.el.td(proof),
         rx.el.td(item.ollama, class_name="t2 hide-s hide-n"),
         rx.el.td(
             rx.el.div(
                 run_line,
                 CopyButton.create(icon("copy", "s"), text=item.path, class_name="btn sm ghost"),
+                push,
                 download,
                 class_name="row end",
             ),

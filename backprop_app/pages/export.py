@@ -10,6 +10,8 @@ from backprop_app.components.export_list import export_list
 from backprop_app.components.export_types import type_table
 from backprop_app.components.icons import icon
 from backprop_app.components.local import link
+from backprop_app.components.proof_card import proof_card
+from backprop_app.components.push_panel import push_dialog
 from backprop_app.layout import Twin, shell
 from backprop_app.states.export import ExportState
 from backprop_app.views.export import FORMATS
@@ -37,6 +39,7 @@ def export_page() -> rx.Component:
         rx.cond(has_source, _form(), rx.cond(ExportState.is_loaded, _nothing(), rx.fragment())),
         rx.cond(ExportState.items, export_list(), rx.fragment()),
         export_dialog(),
+        push_dialog(),
         active="Export",
         twin=Twin("backprop export", ExportState.command, ExportState.python),
     )
@@ -55,6 +58,11 @@ def _form() -> rx.Component:
         rx.cond(_IS_QUANTIZED, _ollama(), rx.fragment()),
         _start(),
         rx.cond(ExportState.job.job_id != "", job_card(), rx.fragment()),
+        rx.cond(
+            ExportState.proof.job_id != "",
+            proof_card(ExportState.proof, ExportState.is_proving, ExportState.start_proof),
+            rx.fragment(),
+        ),
         class_name="col g4",
     )
     return rx.el.div(left, right, class_name="grid two types")
@@ -196,6 +204,21 @@ def _start() -> rx.Component:
                 field_error(blocked),
             ),
             rx.el.div(ExportState.needs, class_name="sm t2 num"),
+        ),
+        rx.cond(
+            _IS_QUANTIZED,
+            rx.el.label(
+                rx.el.input(
+                    type="checkbox",
+                    role="switch",
+                    class_name="rb",
+                    checked=ExportState.wants_proof,
+                    on_change=ExportState.toggle_proof,
+                ),
+                "Prove that it answers as the trained model did",
+                class_name="row g3",
+            ),
+            rx.fragment(),
         ),
         button,
         rx.el.div(icon("moon", "s"), "Runs on when this page closes", class_name="row g6 sm t3"),

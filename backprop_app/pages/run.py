@@ -5,13 +5,16 @@ from __future__ import annotations
 import reflex as rx
 
 from backprop_app.components.basics import empty, figure, page_head, panel
+from backprop_app.components.eval_card import eval_card
 from backprop_app.components.failure_card import failure_card
 from backprop_app.components.icons import icon
 from backprop_app.components.local import CopyButton, link
 from backprop_app.components.log import event_log
+from backprop_app.components.proof_card import proof_card
 from backprop_app.components.run_charts import loss_panel, small_charts
 from backprop_app.components.run_head import run_head, stop_dialog
 from backprop_app.layout import Twin, shell
+from backprop_app.states.judge import JudgeState
 from backprop_app.states.run import RunState
 from backprop_app.states.train import TrainState
 
@@ -28,6 +31,7 @@ def run_page() -> rx.Component:
         loss_panel(),
         rx.cond(_VIEW.has_steps, small_charts(), rx.fragment()),
         rx.cond(RunState.artifact != "", _result(), rx.fragment()),
+        rx.cond(RunState.artifact != "", _judged(), rx.fragment()),
         rx.cond(RunState.checkpoints, _checkpoints(), rx.fragment()),
         panel("Events", rx.el.div(event_log(RunState.events), class_name="p")),
         _settings(),
@@ -51,6 +55,16 @@ def run_page() -> rx.Component:
         rx.cond(RunState.missing != "", missing, rx.cond(_VIEW.run_id != "", found, rx.fragment())),
         active="Runs",
         twin=Twin(command, _VIEW.short_id),
+    )
+
+
+def _judged() -> rx.Component:
+    """Return whether the run helped, and the proof of its newest export, if it has one."""
+    proof = proof_card(JudgeState.proof, JudgeState.is_proving, JudgeState.start_proof)
+    return rx.cond(
+        JudgeState.proof.job_id != "",
+        rx.el.div(eval_card(), proof, class_name="grid two"),
+        eval_card(),
     )
 
 

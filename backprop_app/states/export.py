@@ -9,15 +9,16 @@ from typing import Any, Final
 import reflex as rx
 
 from backprop_app import audit
-from backprop_app.exporting import JobFeed, Verdict, finished_items, types_of, verdict_on
+from backprop_app.exporting import JobFeed, Verdict, finished_items, proof_of, types_of, verdict_on
 from backprop_app.runtime import current
 from backprop_app.states.assign import assign
 from backprop_app.states.shell import ShellState
 from backprop_app.views import export as views
 from backprop_app.views.export import ExportItem, JobView, OllamaView, SourceItem, TypeItem
+from backprop_app.views.proofs import ProofView
 from backprop_core.errors import BackpropagateError
 from backprop_core.runs.projection import TERMINAL, RunState
-from backprop_core.services import export_checks, export_sources, exports, ollama, runs
+from backprop_core.services import export_checks, export_sources, exports, ollama, proofs, pushes, runs
 from backprop_core.services.export_checks import ExportRequest
 
 _FRAME_S: Final = 0.2
@@ -39,6 +40,10 @@ class ExportState(rx.State):
     is_measuring: bool = False
     name: str = ""
     to_ollama: bool = False
+    wants_proof: bool = True
+    proof: ProofView = ProofView()
+    is_proving: bool = False
+    proof_job: str = ""
     ollama_name: str = ""
     server: OllamaView = OllamaView()
     needs: str = ""
@@ -125,6 +130,33 @@ class ExportState(rx.State):
         """Register with Ollama afterwards, or not."""
         self.to_ollama = not self.to_ollama
         return [ExportState.check, ExportState.look_at_ollama]
+
+    @rx.event
+    def toggle_proof(self) -> Any:
+        """Compare the file with the trained model afterwards, or not."""
+        self.wants_proof = not self.wants_proof
+        return ExportState.check
+
+    @rx.event(background=True)
+    async def show_proof(self, job_id: str) -> None:
+        """Show the proof of one export."""
+        view, is_proving = await asyncio.to_thread(proof_of, current(), job_id)
+        async with self:
+            assign(self, proof_job=view.job_id, proof=view, is_proving=is_proving)
+
+    @rx.event(background=True)
+    async def start_proof(self) -> Any:
+        """Prove the file that is shown again."""
+        async with self:
+            job_id = self.proof.job_id
+        try:
+            made = await asyncio.to_thread(proofs.start_for_export, current().ws, job_id, face="page")
+        except BackpropagateError as error:
+            return ShellState.show_toast(error.message, error.hint, "danger")
+        await audit.note(self, "proof.start", run_id=made)
+        async with self:
+            self.is_proving = True
+        return None
 
     @rx.event(background=True)
     async def look_at_ollama(self) -> None:
@@ -213,9 +245,9 @@ class ExportState(rx.State):
     async def repeat(self) -> Any:
         """Put the job that failed back into the queue."""
         async with self:
-            job_id = self.job.job_id
+            job_id, repeat = self.job.job_id, pushes.again if self.job.kind == "push" else runs.resume
         try:
-            await asyncio.to_thread(runs.resume, current().ws, job_id)
+            await asyncio.to_thread(repeat, current().ws, job_id)
         except BackpropagateError as error:
             return ShellState.show_toast(error.message, error.hint, "danger")
         await audit.note(self, "export.start", run_id=job_id)
@@ -232,7 +264,12 @@ class ExportState(rx.State):
             mark = (state.run_id, state.status) if state else ("", "")
             items = await asyncio.to_thread(finished_items, runtime) if mark != seen else None
             async with self:
+                shown = "" if _has_new_file(state, mark, seen) else self.proof_job
+            proof = await asyncio.to_thread(proof_of, runtime, shown) if mark != seen else None
+            async with self:
                 self._show(state, items)
+                if proof is not None:
+                    assign(self, proof_job=proof[0].job_id, proof=proof[0], is_proving=proof[1])
             if seen is not None and mark != seen:
                 await self._after_change(mark)
             seen = mark
@@ -288,6 +325,7 @@ class ExportState(rx.State):
             quantization=self.quantization,
             name=self.name or None,
             ollama_name=self.ollama_name if wants_ollama else None,
+            wants_proof=self.wants_proof,
         )
 
     def _describe(self) -> None:
@@ -298,9 +336,15 @@ class ExportState(rx.State):
         assign(
             self,
             format_note=views.FORMAT_NOTES[self.format],
-            command=views.command_twin(*words),
-            python=views.python_twin(*words),
+            command=views.command_twin(*words, wants_proof=self.wants_proof),
+            python=views.python_twin(*words, wants_proof=self.wants_proof),
         )
+
+
+def _has_new_file(state: RunState | None, mark: tuple[str, str], seen: tuple[str, str] | None) -> bool:
+    """Return whether an export has just ended, whose proof is the one to show."""
+    is_export = state is not None and state.kind == "export" and state.is_terminal
+    return is_export and seen is not None and mark != seen
 
 
 def _default_name(item: SourceItem) -> str:

@@ -1,4 +1,4 @@
-"""What the Export page shows: sources, types side by side, the job, what was made. Pure."""
+"""What the Export page shows: sources, types side by side, the job, what was made and its proof."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from backprop_app.views.proofs import proof_mark
 from backprop_app.views.runs import clock, progress_text, short_model
 from backprop_core import units
+from backprop_core.config.proofs import read_proof
 from backprop_core.gguf import GgufForecast
 from backprop_core.runs.projection import ACTIVE, RunState
 from backprop_core.services.exports import FinishedExport
@@ -35,6 +37,10 @@ _PHASES: Final = {
     "exporting": "Writing",
     "proving": "Proving the file",
     "registering": "Handing it to Ollama",
+    "loading": "Loading the models",
+    "tokenizing": "Reading the held-out rows",
+    "evaluating": "Asking both models",
+    "pushing": "Sending to the hub",
 }
 _WORST: Final = "q2_k"
 
@@ -64,9 +70,10 @@ class TypeItem:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """The export that works or ended last; `job_id` is empty when there is none."""
+    """The export, proof or push that works or ended last; `job_id` is empty when there is none."""
 
     job_id: str = ""
+    kind: str = ""
     short_id: str = ""
     name: str = ""
     status: str = ""
@@ -93,6 +100,9 @@ class ExportItem:
     ollama: str
     run_line: str
     href: str
+    proof: str = ""
+    proof_tone: str = ""
+    is_provable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +160,7 @@ def job_view(state: RunState) -> JobView:
     error = state.error
     return JobView(
         job_id=state.run_id,
+        kind=state.kind,
         short_id=state.short_id,
         name=state.name,
         status=state.status,
@@ -167,6 +178,8 @@ def job_view(state: RunState) -> JobView:
 def export_item(export: FinishedExport, now: datetime, *, can_download: bool) -> ExportItem:
     """Return the row of a finished export."""
     name = export.spec.ollama_name or ""
+    is_provable = export.spec.quantization is not None
+    tone, word = proof_mark(read_proof(export.path)) if is_provable else ("", "")
     return ExportItem(
         job_id=export.job_id,
         name=export.path.name,
@@ -177,6 +190,9 @@ def export_item(export: FinishedExport, now: datetime, *, can_download: bool) ->
         ollama=f"in Ollama as {name}" if export.is_registered else "not registered",
         run_line=f"ollama run {name}" if export.is_registered else "",
         href=f"/api/exports/{export.job_id}/download" if can_download else "",
+        proof=word,
+        proof_tone=tone,
+        is_provable=is_provable,
     )
 
 
@@ -194,7 +210,9 @@ def needs_text(needed_bytes: int, free_bytes: int) -> str:
     return f"Needs {units.file_size(needed_bytes)}, {units.file_size(free_bytes)} are free."
 
 
-def command_twin(short_id: str, format: str, quantization: str, name: str, ollama_name: str) -> str:
+def command_twin(
+    short_id: str, format: str, quantization: str, name: str, ollama_name: str, *, wants_proof: bool = True
+) -> str:
     """Return the arguments of the command that does the same."""
     words = [short_id, "--format", format]
     if format in {"gguf", "ollama-adapter"}:
@@ -203,10 +221,14 @@ def command_twin(short_id: str, format: str, quantization: str, name: str, ollam
         words += ["--name", shlex.quote(name)]
     if ollama_name:
         words += ["--ollama-name", shlex.quote(ollama_name)]
+    if not wants_proof and format in {"gguf", "ollama-adapter"}:
+        words.append("--no-proof")
     return " ".join(words)
 
 
-def python_twin(short_id: str, format: str, quantization: str, name: str, ollama_name: str) -> str:
+def python_twin(
+    short_id: str, format: str, quantization: str, name: str, ollama_name: str, *, wants_proof: bool = True
+) -> str:
     """Return the line of Python that does the same; empty where there is none."""
     function = {"gguf": "export_gguf", "lora": "export_lora", "merged": "export_merged"}.get(format)
     if function is None:
@@ -214,4 +236,5 @@ def python_twin(short_id: str, format: str, quantization: str, name: str, ollama
     words = [f'"{short_id}"'] + ([f'"{quantization}"'] if format == "gguf" else [])
     words += [f"name={name!r}"] if name else []
     words += [f"ollama_name={ollama_name!r}"] if ollama_name else []
+    words += ["proof=False"] if not wants_proof and format == "gguf" else []
     return f"{function}({', '.join(words)})"

@@ -33,6 +33,8 @@ _PHASES: Final = {
     "evaluating": "Asking both models",
     "pushing": "Sending to the hub",
 }
+# Their progress is a number of checks or rows, not of bytes.
+_COUNTED_PHASES: Final = frozenset({"proving", "evaluating"})
 # Jobs that are no runs are shown on the page that started them.
 _PAGES_OF_JOBS: Final = {
     "export": "/export",
@@ -353,5 +355,7 @@ def progress_text(state: RunState) -> str:
     """Return how much of a file job is done: "1.2 GB of 8.1 GB"; empty while it is not known."""
     if state.phase_done is None:
         return ""
+    if state.phase in _COUNTED_PHASES:
+        return f"{state.phase_done:.0f} of {state.phase_total:.0f}" if state.phase_total else ""
     done = units.file_size(state.phase_done)
     return f"{done} of {units.file_size(state.phase_total)}" if state.phase_total else done

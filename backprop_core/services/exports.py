@@ -136,6 +136,8 @@ def write_model_card(ws: Workspace, path: Path) -> Path:
 
 def finished(state: RunState) -> FinishedExport | None:
     """Return what an export job has made; None when it made nothing or it is gone."""
+    if state.kind != "export":
+        return None
     spec = RunFolder(Path(state.folder)).export_spec()
     path = Path(spec.output)
     try:

@@ -19,8 +19,9 @@ from backprop_core.config.proofs import Proof, ProofCheck, ProofSpec
 from backprop_core.errors import BackpropagateError, InputError, RunError, error_from_record
 from backprop_core.gguf import check_gguf
 from backprop_core.jobs.launcher import worker_environment
+from backprop_core.runs.projection import ACTIVE, RunState
 from backprop_core.runs.store import RunSource
-from backprop_core.services import jobs
+from backprop_core.services import exports, jobs, runs
 from backprop_core.services.facts import model_folder
 from backprop_core.workspace import Workspace
 
@@ -93,6 +94,30 @@ def start(ws: Workspace, path: Path, *, face: RunSource, start_key: str | None =
         path=str(path), model=str(origin.model), adapter=str(origin.adapter) if origin.adapter else None
     )
     return jobs.submit(ws, jobs.create(ws, "proof", path.name, spec, face=face, is_detached=True), start_key)
+
+
+def start_for_export(ws: Workspace, job_id: str, *, face: RunSource) -> str:
+    """Put the proof of what an export job made into the queue; one that waits or works is returned instead.
+
+    Raises:
+        InputError: INPUT_RUN_NOT_FOUND, it made nothing, or it is gone; see `prove` for the others.
+    """
+    state = runs.get_run(ws, job_id)
+    made = exports.finished(state) if state.kind == "export" else None
+    if made is None:
+        raise InputError("INPUT_RUN_NOT_FOUND", f"The export {job_id[:40]!r} has no file to prove.")
+    known = _unfinished(ws, made.path)
+    return known.run_id if known is not None else start(ws, made.path, face=face)
+
+
+def is_proving(ws: Workspace, path: Path) -> bool:
+    """Return whether a proof of a file waits or works; that inside its export counts, too."""
+    return _unfinished(ws, path) is not None
+
+
+def _unfinished(ws: Workspace, path: Path) -> RunState | None:
+    rows = ws.database.list(statuses=("queued", *sorted(ACTIVE)), kind="proof", limit=20)
+    return next((row.state for row in rows if row.state.model == str(path)), None)
 
 
 def find_origin(ws: Workspace, path: Path) -> Origin:

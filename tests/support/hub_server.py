@@ -1,15 +1,18 @@
-"""A hub on a local port: enough of its HTTP for huggingface_hub to list and fetch models.
+"""A hub on a local port: enough of its HTTP for huggingface_hub to list, fetch and push models.
 
+Takes pushes too: `/api/repos/create`, `/preupload`, the batch of the file protocol with PUT, and `/commit`.
 Speaks `/api/models/ID/revision/REV`, `/api/models/ID/tree/REV` and `/ID/resolve/REV/FILE` with HEAD, ETag
 and Content-Length, and refuses as the real one does (401 with X-Error-Code, 404).
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,6 +47,10 @@ class FakeHub:
     cut_after: dict[str, int] = field(default_factory=dict)
     held: dict[str, threading.Event] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    commits: list[tuple[str, str]] = field(default_factory=list)
+    write_token: str = "hf_writetoken123"
+    takes_bytes_slowly: bool = False
     address: str = ""
 
     def fetched(self) -> list[str]:
@@ -83,6 +90,24 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
 
         def do_HEAD(self) -> None:
             self._answer(with_body=False)
+
+        def do_POST(self) -> None:
+            path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+            hub.requests.append(("POST", path, self.headers.get("Authorization")))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, answer = pushed(hub, path, self.headers.get("Authorization"), body)
+            self._send(status, json.dumps(answer).encode())
+
+        def do_PUT(self) -> None:
+            hub.requests.append(("PUT", self.path, self.headers.get("Authorization")))
+            left, parts = int(self.headers["Content-Length"]), []
+            while left:
+                parts.append(self.rfile.read(min(left, 1 << 16)))
+                left -= len(parts[-1])
+                if hub.takes_bytes_slowly:
+                    time.sleep(0.05)
+            hub.uploads[self.path.rpartition("/")[2]] = b"".join(parts)
+            self._send(200, b"")
 
         def _answer(self, *, with_body: bool) -> None:
             path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
@@ -153,7 +178,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            if with_body and self.command == "GET":
+            if with_body and self.command != "HEAD":
                 if released is not None:
                     self.wfile.write(body[: len(body) // 2])
                     released.wait(60)
@@ -162,6 +187,64 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = body_bytes is not None
 
     return Handler
+
+
+def pushed(hub: FakeHub, path: str, sent: str | None, body: bytes) -> tuple[int, object]:
+    """Answer one request of a push."""
+    if hub.status is not None:
+        return hub.status, {"error": "refused"}
+    if sent != f"Bearer {hub.write_token}":
+        return 401, {"error": "Invalid credentials"}
+    if path == "/api/validate-yaml":
+        return 200, {"warnings": [], "errors": []}
+    if path == "/api/repos/create":
+        return _created(hub, json.loads(body))
+    name = "/".join(path.strip("/").removeprefix("api/models/").split("/")[:2]).removesuffix(".git")
+    if name not in hub.repositories:
+        return 404, {"error": "Repository not found"}
+    if "/preupload/" in path:
+        return 200, {"files": [_mode(file["path"]) for file in json.loads(body)["files"]]}
+    if path.endswith("/objects/batch"):
+        return 200, {"objects": [_action(hub, item) for item in json.loads(body)["objects"]]}
+    if "/commit/" in path:
+        _commit(hub, name, body)
+        return 200, {"commitUrl": f"{hub.address}/{name}/commit/{COMMIT}", "commitOid": COMMIT}
+    return 200, {}
+
+
+def _created(hub: FakeHub, wanted: dict[str, str]) -> tuple[int, object]:
+    name = "/".join(part for part in (wanted.get("organization"), wanted["name"]) if part)
+    if wanted.get("organization") == "forbidden":
+        return 403, {"error": "no write access"}
+    if name in hub.repositories:
+        return 409, {"url": f"{hub.address}/{name}"}
+    hub.repositories[name] = FakeRepository(
+        {},
+        private=bool(wanted.get("private")) or wanted.get("visibility") == "private",
+        token=hub.write_token,
+    )
+    return 200, {"url": f"{hub.address}/{name}"}
+
+
+def _mode(path: str) -> dict[str, object]:
+    is_large = path.endswith((".gguf", ".safetensors"))
+    return {"path": path, "uploadMode": "lfs" if is_large else "regular", "shouldIgnore": False}
+
+
+def _action(hub: FakeHub, item: dict[str, object]) -> dict[str, object]:
+    return {**item, "actions": {"upload": {"href": f"{hub.address}/put/{item['oid']}"}}}
+
+
+def _commit(hub: FakeHub, name: str, body: bytes) -> None:
+    for line in body.splitlines():
+        entry = json.loads(line)
+        value = entry["value"]
+        if entry["key"] == "header":
+            hub.commits.append((name, value["summary"]))
+        elif entry["key"] == "lfsFile":
+            hub.repositories[name].files[value["path"]] = hub.uploads[value["oid"]]
+        elif entry["key"] == "file":
+            hub.repositories[name].files[value["path"]] = base64.b64decode(value["content"])
 
 
 def _etag(data: bytes) -> str:
