@@ -148,6 +148,4 @@ def _ask() -> rx.Component:
         rx.el.div(icon("alert"), rx.el.span(JudgeState.problem), class_name="note danger", role="alert"),
         rx.fragment(),
     )
-    return rx.el.div(
-        problem, rx.el.div(data, button, class_name="row g3 wrap bottom"), class_name="foot col g3"
-    )
+    return rx.el.div(problem, rx.el.div(data, button, class_name="row g3 wrap"), class_name="foot col g3")

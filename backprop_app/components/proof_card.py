@@ -81,7 +81,7 @@ def proof_card(view: Any, is_proving: Any, on_prove: Any) -> rx.Component:
             class_name="foot col g3",
         ),
         aside=rx.el.span(badge(view.tone, view.word, _mark(view.tone)), aria_live="polite"),
-        class_name=rx.Var.create("panel proof ") + view.tone,
+        class_name=rx.Var.create("panel proof t-") + view.tone,
         aria_label="Ship proof",
     )
 

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from backprop_core.errors import InputError
+from backprop_core.services import pushes
+from backprop_core.services.opening import open_workspace
+from backprop_core.services.pushes import PushRequest
 from tests.support.hub_server import COMMIT, FakeHub, FakeRepository, serving
 from tests.support.stores import ROOT
 
@@ -67,8 +71,8 @@ def told(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def test_an_adapter_arrives_private_with_a_card_and_without_pickles_or_local_paths(
-    hub, push, adapter, own_home
+def test_an_adapter_arrives_private_with_a_card_and_its_token_stays_nowhere(
+    hub, push, adapter, own_home, tmp_path
 ):
     code, out, err = told(push(adapter, "--repo", "ada/small-lora", HF_TOKEN=TOKEN))
     assert code == 0, err
@@ -86,10 +90,6 @@ def test_an_adapter_arrives_private_with_a_card_and_without_pickles_or_local_pat
     assert b"/home/ada" not in b"".join(made.files.values())
     assert b"library_name: peft" in made.files["README.md"]
     assert hub.commits == [("ada/small-lora", "Upload lora")]
-
-
-def test_the_token_is_nowhere_on_the_disk_afterwards(push, adapter, own_home, tmp_path):
-    assert told(push(adapter, "--repo", "ada/small-lora", HF_TOKEN=TOKEN))[0] == 0
     held = [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
     held += [path for path in own_home.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
     assert held == []
@@ -174,7 +174,11 @@ def test_a_cancelled_push_leaves_the_repository_as_it_is(hub, push, adapter, own
 
 
 @pytest.mark.parametrize("repo", ["x", "-a/b", "a/b/c", "a/../b", "https://hub/a/b", "a/b\n"])
-def test_a_name_that_is_no_repository_is_refused(push, adapter, own_home, repo):
-    code, _, err = told(push(adapter, f"--repo={repo}", HF_TOKEN=TOKEN))
-    assert code == 1
-    assert "[INPUT_VALIDATION_FAILED]" in err
+def test_a_name_that_is_no_repository_is_refused_before_anything_is_created(adapter, own_home, repo):
+    ws = open_workspace()
+    try:
+        with pytest.raises(InputError, match="is no name of a repository"):
+            pushes.prepare(ws, PushRequest(str(adapter), repo), face="cli", is_detached=True)
+        assert not (own_home / "jobs").exists()
+    finally:
+        ws.close()
