@@ -52,14 +52,14 @@ def report(
 def _show(run: RunReport) -> None:
     from backprop_core import units
     from backprop_core.services.report import energy_text
-    from backpropagate.cli.render import pairs, put, sparkline
+    from backpropagate.cli.render import pairs, put
 
     put(f"\n{run.name}  {run.short_id}  {run.status}")
     best = f", lowest {units.loss(run.best_loss)} in step {units.count(run.best_step)}"
     facts = {
         "  Steps": f"{units.count(run.step)} of {units.count(run.total_steps)}" if run.total_steps else "",
         "  Loss": units.loss(run.loss) + best if run.best_loss is not None else "",
-        "  Curve": sparkline(run.curve),
+        "  Curve": units.sparkline(run.curve),
         "  Time": units.duration(run.seconds),
         "  Energy": energy_text(run.energy_wh),
     }
