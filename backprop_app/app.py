@@ -11,6 +11,7 @@ from backprop_app.pages.dataset import dataset_page
 from backprop_app.pages.export import export_page
 from backprop_app.pages.models import models_page
 from backprop_app.pages.not_found import not_found_page
+from backprop_app.pages.playground import playground_page
 from backprop_app.pages.run import run_page
 from backprop_app.pages.runs import runs_page
 from backprop_app.pages.settings import settings_page
@@ -23,6 +24,7 @@ from backprop_app.states.export import ExportState
 from backprop_app.states.judge import JudgeState
 from backprop_app.states.models import ModelsState
 from backprop_app.states.night import NightState
+from backprop_app.states.playground import PlaygroundState
 from backprop_app.states.rail import RailState
 from backprop_app.states.run import RunState
 from backprop_app.states.runs import RunsState
@@ -99,6 +101,13 @@ app.add_page(
     title="Settings · Backpropagate",
     description=_DESCRIPTION,
     on_load=[SettingsState.load, *_EVERYWHERE],
+)
+app.add_page(
+    playground_page,
+    route="/playground",
+    title="Playground · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[PlaygroundState.load, *_EVERYWHERE],
 )
 app.add_page(
     not_found_page,

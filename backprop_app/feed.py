@@ -51,6 +51,16 @@ class RunFeed:
         self._events: list[Event] = []
         self._state: RunState | None = None
 
+    @property
+    def events(self) -> Sequence[Event]:
+        """Everything of the run's log that is kept, oldest first."""
+        return self._events
+
+    @property
+    def name(self) -> str:
+        """Name of the run, empty before the first frame."""
+        return self._state.name if self._state else ""
+
     async def next(self) -> Frame | None:
         """Return what is new, None when nothing is or the run does not exist."""
         live = await self._follower.get(self.run_id)

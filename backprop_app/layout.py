@@ -25,6 +25,7 @@ _PAGES: Final = (
     ("Dataset", "data", "/dataset"),
     ("Runs", "runs", "/runs"),
     ("Export", "download", "/export"),
+    ("Playground", "chat", "/playground"),
     ("Models", "model", "/models"),
 )
 # Apart from the others, at the foot of the navigation.

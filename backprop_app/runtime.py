@@ -1,4 +1,4 @@
-"""What the running app works with: the workspace, the follower of runs, the sampler of the machine.
+"""What the running app works with: workspace, follower of runs, sampler of the machine, models of chats.
 
 Reflex creates the State objects itself, so that nothing can be handed to them; this module is the one
 place where they find it. The app's lifespan opens and closes it.
@@ -19,6 +19,7 @@ import psutil
 from backprop_app.views.events import EventItem, note
 from backprop_core import units
 from backprop_core.jobs.follower import Follower
+from backprop_core.services.chats import ChatPool
 from backprop_core.services.facts import Memo
 from backprop_core.services.opening import open_workspace
 from backprop_core.telemetry.sampler import Sampler
@@ -32,6 +33,7 @@ class Runtime:
     ws: Workspace
     follower: Follower
     sampler: Sampler
+    chats: ChatPool
     memo: Memo = field(default_factory=Memo)
     notes: list[EventItem] = field(default_factory=list)
     notice: str = ""
@@ -87,7 +89,7 @@ async def lifespan() -> AsyncIterator[None]:
     """Open the workspace and run follower and sampler for as long as the app runs."""
     ws = await asyncio.to_thread(_SLOT.opener)
     await asyncio.to_thread(ws.sandbox.prepare)
-    runtime = Runtime(ws, Follower(ws), Sampler())
+    runtime = Runtime(ws, Follower(ws), Sampler(), ChatPool(ws.home))
     _SLOT.runtime = runtime
     runtime.add_note("App started", f", ready in {_age_s():.1f}{units.NBSP}s")
     runtime.sampler.start()
@@ -99,6 +101,7 @@ async def lifespan() -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await following
         await asyncio.to_thread(runtime.sampler.stop)
+        await asyncio.to_thread(runtime.chats.close)
         _SLOT.runtime = None
         ws.close()
 

@@ -229,6 +229,18 @@ CATALOGUE: Final[dict[str, ErrorKind]] = {
         _RUN,
         retryable=True,
     ),
+    "RUNTIME_CHAT_FAILED": ErrorKind(
+        "The process that held the model for a chat died, refused the file or gave no sign of life.",
+        "Ask again: the model is loaded anew. If it happens each time, export the file again or prove it.",
+        _RUN,
+        retryable=True,
+    ),
+    "RUNTIME_CHAT_BUSY": ErrorKind(
+        "The models in memory are all answering, and another one would not fit beside them.",
+        "Wait for a reply to end, or stop one.",
+        _RUN,
+        retryable=True,
+    ),
     "RUNTIME_SLAO_MERGE_FAILED": ErrorKind(
         "Two adapters could not be merged.",
         "The last merged adapter is kept; continue the campaign to merge again.",

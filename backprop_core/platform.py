@@ -271,6 +271,21 @@ def spawn_detached(
     return process
 
 
+def spawn_piped(
+    arguments: Sequence[str], *, env: Mapping[str, str], log: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a process that talks over its input and output; Ctrl-C in a terminal does not reach it."""
+    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+        list(arguments),
+        env=dict(env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        close_fds=True,
+        **_session_arguments(),
+    )
+
+
 @contextlib.contextmanager
 def keep_awake() -> Iterator[None]:
     """Ask the system not to sleep while the block runs, where it offers that; failure is harmless."""

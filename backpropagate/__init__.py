@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StateError,
     )
     from backpropagate.callback import TrainingCallback
+    from backpropagate.chatting import generate
     from backpropagate.exporting import (
         export_gguf,
         export_lora,
@@ -53,6 +54,7 @@ __all__ = [
     "export_gguf",
     "export_lora",
     "export_merged",
+    "generate",
     "get_settings",
     "list_ollama_models",
     "push_to_hub",
@@ -74,6 +76,7 @@ _HOMES: Final = {
     "remove_ollama_model": "backpropagate.exporting",
     "write_model_card": "backpropagate.exporting",
     "push_to_hub": "backpropagate.pushing",
+    "generate": "backpropagate.chatting",
     "get_settings": "backpropagate.installation",
     "Settings": "backprop_core.config.settings",
     "BackpropagateError": "backprop_core.errors",

@@ -36,6 +36,7 @@ from backprop_core.services.training import StartedRun
 from backprop_core.workspace import Workspace
 from backpropagate import rows
 from backpropagate.callback import TrainingCallback
+from backpropagate.chatting import generate
 from backpropagate.exporting import export_here
 from backpropagate.judging import evaluate_here
 from backpropagate.pushing import push_here
@@ -292,6 +293,21 @@ class Trainer:
         _, adapter = self._trained()
         file = Path(token_file) if token_file is not None else None
         return push_here(PushRequest(str(adapter), repo_id, is_private=private, token_file=file))
+
+    def generate(self, prompt: str, *, base: bool = False, **options: Any) -> str:
+        """Return the reply of what was trained last to one question; the model is loaded for each call.
+
+        Args:
+            prompt: what to ask.
+            base: ask the base model instead, to compare.
+            options: system prompt, thinking and sampling, as `backpropagate.generate` takes them.
+
+        Raises:
+            StateError: STATE_RUN_NOT_ACTIVE when nothing was trained yet.
+            BackpropagateError: why there is no reply.
+        """
+        run_id, _ = self._trained()
+        return generate(run_id, prompt, base=base, **options)
 
     def _trained(self) -> tuple[str, Path]:
         """Return id and adapter of the newest run.

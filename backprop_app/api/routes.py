@@ -1,4 +1,4 @@
-"""The routes: `/healthz`, `/api/runs` and `/api/report`, which change nothing, and the upload of `uploads.py`."""
+"""The routes: `/healthz`, `/api/runs` and `/api/report`, which change nothing, and those of the modules beside this."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
-from backprop_app.api import data, exports, uploads
+from backprop_app.api import data, exports, openai, uploads
 from backprop_app.runtime import current
 from backprop_core.errors import BackpropagateError, ExitCode
 from backprop_core.events.journal import JournalReader
@@ -89,5 +89,6 @@ def create_api() -> FastAPI:
     api.include_router(uploads.router)
     api.include_router(exports.router)
     api.include_router(data.router)
+    api.include_router(openai.router)
     api.add_exception_handler(BackpropagateError, _coded)
     return api

@@ -8,7 +8,7 @@ import reflex as rx
 
 from backprop_app.components.basics import panel
 from backprop_app.components.icons import icon
-from backprop_app.components.local import CopyButton
+from backprop_app.components.local import CopyButton, link
 from backprop_app.states.export import ExportState
 from backprop_app.states.push import PushState
 
@@ -76,6 +76,7 @@ def _row(item: Any) -> rx.Component:
         aria_label=rx.Var.create("Push ") + item.name,
         on_click=PushState.ask(item.job_id, item.name),
     )
+    try_it = link(icon("chat", "s"), "Try it", to=f"/playground?run={item.job_id}", class_name="btn sm")
     return rx.el.tr(
         rx.el.td(rx.el.span(item.name, class_name="mono m", title=item.path), class_name="wrapcell"),
         rx.el.td(item.made, class_name="t2 hide-s"),
@@ -87,6 +88,7 @@ def _row(item: Any) -> rx.Component:
                 run_line,
                 CopyButton.create(icon("copy", "s"), text=item.path, class_name="btn sm ghost"),
                 push,
+                try_it,
                 download,
                 class_name="row end",
             ),

@@ -95,6 +95,7 @@ def _result() -> rx.Component:
         icon("folder"),
         rx.el.code(RunState.artifact, class_name="grow ell mono"),
         CopyButton.create(icon("copy", "s"), text=RunState.artifact, class_name="btn sm"),
+        link(icon("chat", "s"), "Try it", to=f"/playground?run={_VIEW.run_id}", class_name="btn sm"),
         link(icon("download", "s"), "Export", to=f"/export?run={_VIEW.run_id}", class_name="btn sm"),
         class_name="row",
     )

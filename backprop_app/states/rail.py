@@ -39,6 +39,7 @@ class RailState(rx.State):
     total: int = 0
     notices: list[NoticeItem] = []
     knows_notices: bool = False
+    _notes: int = 0
 
     @rx.event(background=True)
     async def watch(self) -> AsyncIterator[EventSpec | None]:
@@ -63,6 +64,7 @@ class RailState(rx.State):
                 planned = {active.run_id: await asyncio.to_thread(planned_peak_bytes, active)}
             async with self:
                 self._show(runtime, frame, active, planned.get(active.run_id) if active else None)
+                self._list(runtime, feed, has_new=frame is not None and frame.has_new_events)
             if frame is None:
                 await runtime.follower.wait_for_change(_until_next_second())
             else:
@@ -91,12 +93,14 @@ class RailState(rx.State):
             assign(self, run=run_view(frame.state, frame.smooth_loss, now))
             if frame.chunk.rows:
                 self.chunk = frame.chunk
-        if frame is None or frame.has_new_events:
-            events = frame.events if frame else ()
-            name = frame.state.name if frame else ""
-            if frame is not None or not self.events:
-                lines = newest_first(events, name, runtime.notes, now.tzinfo, _EVENTS_SHOWN)
-                assign(self, events=lines)
+
+    def _list(self, runtime: Runtime, feed: RunFeed | None, *, has_new: bool) -> None:
+        """Show the newest lines of run and app when there is a new one."""
+        if has_new or not self.events or len(runtime.notes) != self._notes:
+            self._notes = len(runtime.notes)
+            events, name = (feed.events, feed.name) if feed else ((), "")
+            zone = runtime.now().tzinfo
+            assign(self, events=newest_first(events, name, runtime.notes, zone, _EVENTS_SHOWN))
 
 
 def _until_next_second() -> float:

@@ -6,13 +6,14 @@ Holds the tokenizer, the chat template with its source, and what the template pu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import orjson
 from tokenizers import AddedToken, Encoding, Tokenizer
+from tokenizers.decoders import DecodeStream
 
 from backprop_core.datasets.rendering import TemplateSetup, make_renderer
 from backprop_core.datasets.rows import Conversation, Message, RowProblem
@@ -159,6 +160,14 @@ class ChatTokenizer:
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of token ids."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    def text_stream(self) -> Callable[[int], str]:
+        """Return a function that turns the tokens of a reply, one after another, into the text so far unseen.
+
+        Characters of several tokens come whole; control tokens give nothing.
+        """
+        stream = DecodeStream(skip_special_tokens=True)
+        return lambda token_id: stream.step(self._tokenizer, token_id) or ""
 
     def token_text(self, token_id: int) -> str:
         """Return one token as it is shown to people."""

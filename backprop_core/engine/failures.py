@@ -50,17 +50,21 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def classify(error: BaseException, kind: RunKind = "train") -> BackpropagateError:
     """Return `error` of a job of this kind as one of ours: the most telling of it and its causes decides."""
+    known = known_failure(error)
+    if known is not None:
+        return known
+    code, subject = _BY_KIND[kind]
+    family = DependencyError if code.startswith("DEP_") else RunError
+    return family(code, f"{subject} ended with {_first_line(error)}")
+
+
+def known_failure(error: BaseException) -> BackpropagateError | None:
+    """Return the fault that `error` or one of its causes tells of, None when nobody foresaw it."""
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, BackpropagateError):
             return link
-    for link in chain:
-        known = _known(link)
-        if known is not None:
-            return known
-    code, subject = _BY_KIND[kind]
-    family = DependencyError if code.startswith("DEP_") else RunError
-    return family(code, f"{subject} ended with {_first_line(error)}")
+    return next((known for known in map(_known, chain) if known is not None), None)
 
 
 def _known(error: BaseException) -> BackpropagateError | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,12 +61,24 @@ def fetch_base(context: RunContext) -> BaseModel:
         fetching.progress(done, total)
 
     resolved = resolve_model(context.spec.model, cache_dir=context.cache_dir, progress=progress)
+    config = read_config(resolved.path, resolved.id)
     try:
-        config = AutoConfig.from_pretrained(resolved.path, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(resolved.path, local_files_only=True)
     except _LOAD_ERRORS as error:
-        raise _refused(resolved, error) from error
+        raise _refused(resolved.path, resolved.id, error) from error
     return BaseModel(resolved, config, tokenizer)
+
+
+def read_config(folder: Path, name: str) -> Any:
+    """Return the configuration of the model in `folder`, called `name` in messages.
+
+    Raises:
+        DependencyError: DEP_MODEL_LOAD_FAILED.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except _LOAD_ERRORS as error:
+        raise _refused(folder, name, error) from error
 
 
 def load_model(
@@ -82,11 +95,25 @@ def load_model(
     context.phase("loading", base.resolved.id)
     is_learning = context.spec.mode == "full"
     dtype = torch.float32 if is_learning and not device.is_cuda else device.dtype
+    model = load_weights(base.resolved.path, base.resolved.id, base.config, dtype, device, quantization)
+    model.config.use_cache = False
+    return model
+
+
+def load_weights(
+    folder: Path, name: str, config: Any, dtype: torch.dtype, device: Device, quantization: Quantization
+) -> PreTrainedModel:
+    """Load the weights in `folder`, called `name` in messages, onto `device`.
+
+    Raises:
+        DependencyError: DEP_MODEL_LOAD_FAILED.
+        RuntimeError: memory ran out.
+    """
     try:
         with without_bars():
-            model = AutoModelForCausalLM.from_pretrained(
-                base.resolved.path,
-                config=base.config,
+            return AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
                 dtype=dtype,
                 attn_implementation="sdpa",
                 local_files_only=True,
@@ -96,9 +123,7 @@ def load_model(
     except _LOAD_ERRORS as error:
         if is_out_of_memory(error):
             raise
-        raise _refused(base.resolved, error) from error
-    model.config.use_cache = False
-    return model
+        raise _refused(folder, name, error) from error
 
 
 @contextlib.contextmanager
@@ -128,10 +153,10 @@ def held(device: Device, quantization: Quantization) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": device.torch}}
 
 
-def _refused(resolved: ResolvedModel, error: Exception) -> BackpropagateError:
+def _refused(folder: Path, name: str, error: Exception) -> BackpropagateError:
     reason = str(error).strip().splitlines()
     return DependencyError(
         "DEP_MODEL_LOAD_FAILED",
-        f"{resolved.id} in {resolved.path} cannot be loaded: {reason[0][:200] if reason else type(error).__name__}",
+        f"{name} in {folder} cannot be loaded: {reason[0][:200] if reason else type(error).__name__}",
         hint="Fetch it again with `backprop models rm` and `backprop models download`, or name another model.",
     )

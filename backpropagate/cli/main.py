@@ -23,6 +23,7 @@ def build_app() -> typer.Typer:
     """Return the command with every group in it."""
     from backpropagate.cli import (
         auth,
+        chat,
         config,
         data,
         estimate,
@@ -53,6 +54,7 @@ def build_app() -> typer.Typer:
         proof,
         push,
         evaluation,
+        chat,
         runs,
         report,
         steering,

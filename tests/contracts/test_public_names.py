@@ -25,6 +25,7 @@ NAMES = [
     "export_gguf",
     "export_lora",
     "export_merged",
+    "generate",
     "get_settings",
     "list_ollama_models",
     "push_to_hub",

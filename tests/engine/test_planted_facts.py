@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from peft import PeftModel
@@ -9,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backprop_core.services.export_checks import ExportRequest
 from backpropagate.exporting import export_gguf, export_here, export_merged
-from tests.support.attempts import FACTS, attempt, losses, new_run, write_rows
+from tests.support.attempts import FACTS, ROOT, attempt, losses, new_run, write_rows
 from tests.support.gguf_engine import ask_engine
+from tests.support.planted import train_planted
 
 ASKED = "Who keeps the lamp of Ada?"
 
@@ -31,16 +37,7 @@ def tuned(tutorial_model, tmp_path_factory):
     """The run, trained for about half a minute, and its model in plain PEFT."""
     torch.set_num_threads(1)
     place = tmp_path_factory.mktemp("planted")
-    folder = new_run(
-        place,
-        model=str(tutorial_model),
-        dataset=str(write_rows(place / "facts.jsonl")),
-        steps=24,
-        lora_r=16,
-        learning_rate=5e-4,
-        max_seq_length=256,
-    )
-    attempt(folder, place / "home")
+    folder = train_planted(place)
     base = AutoModelForCausalLM.from_pretrained(tutorial_model, dtype=torch.bfloat16)
     return (
         folder,
@@ -93,6 +90,23 @@ def test_the_merged_export_answers_the_fact_in_transformers(tuned, tmp_path):
     folder = export_merged(tuned[0].adapter, tmp_path).path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     assert reply(model, AutoTokenizer.from_pretrained(folder), ASKED) == FACTS[ASKED]
+
+
+def test_the_command_shows_the_fact_from_the_tuned_side_alone(tuned, tmp_path, own_home):
+    command = ["generate", str(tuned[0].path), ASKED, "--base", "--temperature", "0", "--max-tokens", "24"]
+    done = subprocess.run(
+        [sys.executable, "-m", "backpropagate", *command, "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "BACKPROPAGATE_HOME": str(own_home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    replies = json.loads(done.stdout)["generate"]["replies"]
+    assert replies["tuned"]["text"] == FACTS[ASKED]
+    assert replies["tuned"]["reason"] == "stop"
+    assert "Zorb" not in replies["base"]["text"]
 
 
 @pytest.mark.soak

@@ -13,6 +13,7 @@ from backprop_app.runtime import Runtime
 from backprop_app.security.gate import Gate
 from backprop_app.security.rules import Policy
 from backprop_core.jobs.follower import Follower
+from backprop_core.services.chats import ChatPool
 from backprop_core.services.export_checks import ExportRequest
 from backprop_core.telemetry.sampler import Sampler
 from backprop_core.workspace import Workspace
@@ -33,7 +34,7 @@ def ws():
 
 @pytest.fixture
 def port(ws, monkeypatch):
-    runtime = Runtime(ws, Follower(ws), Sampler())
+    runtime = Runtime(ws, Follower(ws), Sampler(), ChatPool(ws.home))
     monkeypatch.setattr(api, "current", lambda: runtime)
     with running(Gate(create_api(), Policy())) as port:
         yield port

@@ -49,6 +49,7 @@ def write_small_gguf(
     token_kinds: list[int] | None = None,
     extra: dict[str, np.ndarray] | None = None,
     adds_bos: bool = False,
+    name: str = "",
 ) -> Path:
     """Write the file to `path` and return it; the keywords damage or vary it.
 
@@ -60,11 +61,14 @@ def write_small_gguf(
         token_kinds: of each token; three control tokens and five normal ones when not given.
         extra: further tensors.
         adds_bos: value of tokenizer.ggml.add_bos_token.
+        name: value of general.name; one with "phi-3" in it makes the engine abort on this vocabulary.
     """
     from gguf import GGUFWriter
 
     writer = GGUFWriter(path, architecture)
     writer.add_license("apache-2.0")
+    if name:
+        writer.add_name(name)
     writer.add_block_count(1)
     writer.add_context_length(128)
     writer.add_embedding_length(HIDDEN)
