@@ -13,6 +13,7 @@ from typing import Any, Final
 from backprop_core import files, units
 from backprop_core.config.evaluations import Evaluation, read_evaluation
 from backprop_core.config.exports import card_path, report_path
+from backprop_core.config.presets import find_preset
 from backprop_core.config.proofs import Proof, read_proof
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import BackpropagateError
@@ -200,9 +201,10 @@ def _proof(proof: Proof | None) -> str:
 
 def _reproduce(facts: CardFacts, spec: TrainSpec) -> str:
     """Return the commands that make the export again, beside the data file."""
+    is_hub = find_preset(spec.model) is not None or is_hub_id(_public_name(spec.model))
     values = spec.model_dump() | {
         "dataset": Path(spec.dataset).name,
-        "model": _public_name(spec.model),
+        "model": spec.model if is_hub else f"./{_public_name(spec.model)}",
         "output_dir": "./output",
     }
     if spec.from_adapter is not None:

@@ -7,13 +7,16 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backprop_core.config.proofs import Proof, ProofCheck, read_proof
+from backprop_core.engine.proof import likeness, rows
 from backprop_core.engine.proof import prove as proving
 from backprop_core.engine.proof.engine_process import EngineSetup
 from backprop_core.engine.proof.prove import prove
+from backprop_core.engine.proof.rows import ProofRows
 from backprop_core.engine.proof.subject import Subject
 from backprop_core.errors import RunError
 from backprop_core.gguf import check_gguf, export_gguf
@@ -33,8 +36,7 @@ sys.stdin.read()
 """
 
 
-class Ended(Exception):
-    """The user does not want the rest of a proof."""
+NO_ENGINE = EngineSetup((sys.executable, "-c", "raise SystemExit(9)"))
 
 
 def exported(model: Path, path: Path, quantization: str) -> Subject:
@@ -48,6 +50,27 @@ def exported(model: Path, path: Path, quantization: str) -> Subject:
         tensor_digests={tensor.name: tensor.sha256 for tensor in report.tensors},
         run_id=None,
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_pass_of_the_teacher():
+    """Ask the trained model once for all tests, and about a third of the rows that users get."""
+    known: list[Any] = []
+    plain_rows, plain_certainty = rows.choose_rows, likeness.trained_certainty
+
+    def chosen(subject: Subject, tokenizer: Any) -> ProofRows:
+        found = plain_rows(subject, tokenizer)
+        return ProofRows(found.rows[::3], found.origin)
+
+    def certainty(*arguments: Any) -> Any:
+        if not known:
+            known.append(plain_certainty(*arguments))
+        return known[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "choose_rows", chosen)
+        patch.setattr(likeness, "trained_certainty", certainty)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +102,9 @@ def place_of(path: Path, wanted: bytes) -> int:
     return head.index(wanted)
 
 
-def checks_before_answers(subject: Subject) -> dict[str, ProofCheck]:
-    """Prove up to the comparison of answers and return the checks until there."""
-    checks: dict[str, ProofCheck] = {}
-
-    def on_check(check: ProofCheck) -> None:
-        checks[check.name] = check
-        if check.name == "template":
-            raise Ended
-
-    with pytest.raises(Ended):
-        prove(subject, on_check=on_check)
-    return checks
+def checks_without_engine(subject: Subject) -> dict[str, ProofCheck]:
+    """Prove with an engine that ends at once: what the file itself tells is judged all the same."""
+    return {check.name: check for check in prove(subject, setup=NO_ENGINE).checks}
 
 
 def statuses(proof: Proof) -> dict[str, str]:
@@ -119,7 +133,7 @@ def test_a_healthy_8_bit_file_is_proven(tutorial_model, tmp_path):
 
 def test_a_changed_byte_of_the_template_is_named(copy):
     put(copy.path, place_of(copy.path, b"{% for message in messages %}") + len("{% for "), b"M")
-    checks = checks_before_answers(copy)
+    checks = checks_without_engine(copy)
     assert checks["template"].status == "fail"
     assert "The chat template differs from the trained one at character 7" in checks["template"].cause
 
@@ -129,7 +143,7 @@ def test_a_changed_merge_is_named(copy):
     merges = copy.path.read_bytes().index(b"tokenizer.ggml.merges")
     head = copy.path.read_bytes()[merges:HEAD_BYTES]
     put(copy.path, merges + head.index(first), second)
-    checks = checks_before_answers(copy)
+    checks = checks_without_engine(copy)
     assert checks["tokenizer"].status == "fail"
     assert checks["tokenizer"].cause.startswith(
         "The merge 0 is '\u0120 a' in the file and was '\u0120 t' in training"
@@ -139,7 +153,7 @@ def test_a_changed_merge_is_named(copy):
 def test_a_changed_stop_token_is_named(copy):
     key = b"tokenizer.ggml.eos_token_id"
     put(copy.path, place_of(copy.path, key) + len(key) + 4, (17).to_bytes(4, "little"))
-    proof = prove(copy, setup=EngineSetup((sys.executable, "-c", "raise SystemExit(9)")))
+    proof = prove(copy, setup=NO_ENGINE)
     found = {check.name: check for check in proof.checks}["end_of_turn"]
     assert found.status == "fail"
     assert (
@@ -152,7 +166,7 @@ def test_one_flipped_bit_of_a_tensor_is_named(copy):
     tensor = next(part for part in check_gguf(copy.path).tensors if part.name == "blk.3.ffn_down.weight")
     at = tensor.begin + 100
     put(copy.path, at, bytes([copy.path.read_bytes()[at] ^ 1]))
-    proof = prove(copy, setup=EngineSetup((sys.executable, "-c", "raise SystemExit(9)")))
+    proof = prove(copy, setup=NO_ENGINE)
     assert proof.checks[0].cause == "1 tensor is not as the export wrote: blk.3.ffn_down.weight."
     assert proof.verdict == "not_proven"
     assert proof.code == "RUNTIME_EXPORT_PROOF_FAILED"
@@ -210,7 +224,7 @@ def test_without_the_extra_a_file_is_not_proven_and_not_red(small, monkeypatch):
 
 def test_a_red_file_is_not_registered_with_ollama(copy):
     put(copy.path, check_gguf(copy.path).tensors[0].begin, b"\xff")
-    prove(copy, setup=EngineSetup((sys.executable, "-c", "raise SystemExit(9)")))
+    prove(copy, setup=NO_ENGINE)
     with pytest.raises(RunError) as caught:
         register_export(copy.path, "mine")
     assert caught.value.code == "RUNTIME_EXPORT_PROOF_FAILED"
