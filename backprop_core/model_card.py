@@ -82,7 +82,7 @@ def write_card(export: Path, cache_dir: Path, evaluation_job: Path | None = None
 
     Args:
         cache_dir: where prepared base models lie.
-        evaluation_job: folder of the job that evaluated its run, if one did.
+        evaluation_job: folder of the job that evaluated its run; the one that its report names when not given.
     """
     path = card_path(export)
     files.write_text(path, render_card(gather(export, cache_dir, evaluation_job)))
@@ -92,6 +92,7 @@ def write_card(export: Path, cache_dir: Path, evaluation_job: Path | None = None
 def gather(export: Path, cache_dir: Path, evaluation_job: Path | None = None) -> CardFacts:
     """Return what is known about an export, or about an adapter or model folder that is none."""
     report = _read(report_path(export)) or _as_report(export)
+    evaluated = evaluation_job or _path(report.get("evaluation"))
     source = Path(str(report.get("source") or export))
     run = training_folder(source, report.get("run_id"))
     base = str(report.get("base_model") or source)
@@ -110,7 +111,7 @@ def gather(export: Path, cache_dir: Path, evaluation_job: Path | None = None) ->
         data_sha256=(run.info().dataset_hash or "") if run is not None else "",
         losses=_losses(run) if run is not None else (),
         proof=read_proof(export),
-        evaluation=read_evaluation(evaluation_job) if evaluation_job is not None else None,
+        evaluation=read_evaluation(evaluated) if evaluated is not None else None,
         shares=tuple((part["name"], part["sha256"]) for part in report.get("files", ())),
     )
 
@@ -264,6 +265,10 @@ def _as_report(path: Path) -> dict[str, Any]:
         "run_id": run_id.read_text(encoding="utf-8").strip()[:36] if run_id.is_file() else None,
         "name": path.name,
     }
+
+
+def _path(value: object) -> Path | None:
+    return Path(value) if isinstance(value, str) and value else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _write_card(context: RunContext, spec: ExportSpec, export: Path) -> None:
     """Write the model card, unless nobody wants one or the folder came with its own."""
     is_foreign = spec.format in {"lora", "merged"} and card_path(export).exists()
     if spec.wants_card and not is_foreign:
-        write_card(export, context.cache_dir, Path(spec.evaluation) if spec.evaluation else None)
+        write_card(export, context.cache_dir)
 
 
 def _parts(context: RunContext, spec: ExportSpec) -> tuple[Path, Path | None]:
@@ -117,6 +117,7 @@ def _report(context: RunContext, spec: ExportSpec, made: Made, seconds: float) -
         "source": spec.source,
         "base_model": spec.base_model,
         "run_id": spec.run_id,
+        "evaluation": spec.evaluation,
         "version": __version__,
         "created_at": context.clock.now().isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),

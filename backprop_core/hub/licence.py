@@ -10,6 +10,7 @@ from backprop_core.config.presets import find_preset
 from backprop_core.hub.staging import read_marker
 
 _CARD_BYTES: Final = 64 * 1024
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9. +_-]{0,60}")
 _FIELD: Final = re.compile(r"^license:\s*['\"]?([A-Za-z0-9][A-Za-z0-9. +_-]{0,60}?)['\"]?\s*$", re.MULTILINE)
 
 
@@ -24,7 +25,7 @@ def licence_of(name: str, folder: Path | None) -> tuple[str, str]:
     preset = find_preset(name) or (find_preset(marker.id) if marker is not None else None)
     if preset is not None:
         return preset.licence, preset.licence_note
-    if marker is not None and marker.licence:
+    if marker is not None and marker.licence and _NAME.fullmatch(marker.licence):
         return marker.licence, ""
     return (_named_by_card(folder / "README.md") if folder is not None else ""), ""
 
