@@ -120,22 +120,28 @@ def _run_engine(work: _Work, vocabulary: Vocabulary) -> None:
         ) as engine:
             _ask(work, vocabulary, engine)
     except EngineFailed as failure:
-        # The first question that stays open carries the failure, the others only wait for it.
+        # The first question that stays open carries the failure, the others only wait for it; what the file
+        # itself has told is said before.
         name = NAMES[len(work.checks)]
-        work.add(ProofCheck(name=name, status="fail", limit="the engine answers", cause=str(failure)))
+        cause = f"{_known_causes(vocabulary).get(name, '')} {failure}".strip()
+        work.add(ProofCheck(name=name, status="fail", limit="the engine answers", cause=cause))
         _add_without_engine(work, vocabulary, "The engine failed before this was looked at.")
 
 
 def _add_without_engine(work: _Work, vocabulary: Vocabulary, reason: str) -> None:
     """Add the checks that are left; those whose files differ already have failed without an engine."""
-    known: dict[CheckName, str] = {
+    known = _known_causes(vocabulary)
+    for name in NAMES[len(work.checks) :]:
+        cause = known.get(name, "")
+        work.add(ProofCheck(name=name, status="fail" if cause else "skipped", cause=cause or reason))
+
+
+def _known_causes(vocabulary: Vocabulary) -> dict[CheckName, str]:
+    return {
         "tokenizer": vocabulary.tokenizer_cause,
         "template": vocabulary.template_cause,
         "end_of_turn": vocabulary.end_cause,
     }
-    for name in NAMES[len(work.checks) :]:
-        cause = known.get(name, "")
-        work.add(ProofCheck(name=name, status="fail" if cause else "skipped", cause=cause or reason))
 
 
 def _ask(work: _Work, vocabulary: Vocabulary, engine: Engine) -> None:
