@@ -37,15 +37,21 @@ def _result() -> rx.Component:
         rx.el.th(_VIEW.about),
         rx.el.th(_VIEW.before, class_name="r"),
         rx.el.th(_VIEW.after, class_name="r"),
-        rx.el.th("Gain, 95 % interval", class_name="r hide-s"),
     )
     rows = rx.foreach(
         _VIEW.measures,
         lambda item: rx.el.tr(
-            rx.el.td(item.name, class_name="t2"),
+            rx.el.td(
+                rx.el.div(item.name, class_name="t2"),
+                rx.cond(
+                    item.gain != "",
+                    rx.el.div("gain ", item.gain, class_name="sm t3 num wrapcell"),
+                    rx.fragment(),
+                ),
+                class_name="wrapcell",
+            ),
             rx.el.td(item.before, class_name="r"),
             rx.el.td(item.after, class_name="r m"),
-            rx.el.td(item.gain, class_name="r t2 hide-s"),
         ),
     )
     flips = rx.cond(
@@ -124,7 +130,7 @@ def _ask() -> rx.Component:
                 placeholder=rx.cond(
                     JudgeState.held_out,
                     "the rows that this run held out",
-                    "a file of the Dataset page, by its path",
+                    "a file, by its path",
                 ),
                 auto_complete="off",
                 max_length=500,
@@ -148,4 +154,4 @@ def _ask() -> rx.Component:
         rx.el.div(icon("alert"), rx.el.span(JudgeState.problem), class_name="note danger", role="alert"),
         rx.fragment(),
     )
-    return rx.el.div(problem, rx.el.div(data, button, class_name="row g3 wrap"), class_name="foot col g3")
+    return rx.el.div(problem, rx.el.div(data, button, class_name="row g3 wrap low"), class_name="foot col g3")

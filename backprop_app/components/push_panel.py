@@ -44,7 +44,9 @@ def push_dialog() -> rx.Component:
         rx.el.div(icon("check", "s"), PushState.login, class_name="row g6 sm t2"),
         rx.el.div(
             icon("alert"),
-            rx.el.span("No token is set. Sign in with `hf auth login`, then open this again."),
+            rx.el.span(
+                "No token is set. Sign in with ", rx.el.code("hf auth login"), ", then open this again."
+            ),
             class_name="note warn",
         ),
     )
