@@ -40,6 +40,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         saved: the checkpoint that the attempt goes on from, if any.
         held_out: rows that measure each scheduled step; none when empty.
         trackers: get the figures of each step too.
+        first_step: steps of the run before those of this trainer.
+        last_step: the trainer's last one; `total_steps` is the run's.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         *,
         device: Device,
         order: RowOrder,
+        first_step: int,
+        last_step: int,
         total_steps: int,
         tally: Tally,
         keeper: Keeper,
@@ -58,6 +62,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._context = context
         self._device = device
         self._order = order
+        self._first_step = first_step
+        self._last_step = last_step
         self._total_steps = total_steps
         self._tally = tally
         self._keeper = keeper
@@ -79,6 +85,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         if self._saved is not None:
             self._keeper.restore(self._saved, self.trainer)
             state.global_step = self._saved.loop.step
+        else:
+            state.global_step = self._first_step
         if must_rehearse(self._device):
             self.trainer.rehearse()
 
@@ -102,7 +110,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._watch_finite(step, facts)
         is_best = self._evaluate(step)
         self._sample(step)
-        if step == self._total_steps:
+        if step == self._last_step:
             return
         if is_best or (facts.is_finite and self._keeper.is_due(step)):
             self._keeper.save(step, self.trainer, is_best=is_best)
@@ -159,7 +167,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
 
     def _evaluate(self, step: int) -> bool:
         """Measure the held-out rows where that is due; return whether no step was better before."""
-        if not self._held_out or not (self._keeper.is_scheduled(step) or step == self._total_steps):
+        if not self._held_out or not (self._keeper.is_scheduled(step) or step == self._last_step):
             return False
         loss = held_out_loss(self.trainer, self._held_out)
         spec, tally = self._context.spec, self._tally
@@ -167,7 +175,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         if is_best:
             tally.best_loss, tally.best_step = loss, step
         tally.trend = after_measure(tally.trend, loss, tally.best_loss, spec.divergence_limit)
-        if step < self._total_steps:
+        if step < self._last_step:
             tally.stop = held_out_stop(spec, tally.trend, loss, tally.best_loss)
         self._context.journal.append(
             Evaluated(step=step, loss=loss if math.isfinite(loss) else None, rows=len(self._held_out))
@@ -179,7 +187,7 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
     def _sample(self, step: int) -> None:
         """Let the model answer the run's fixed question where that is due."""
         question = self._context.spec.sample_prompt
-        if question is None or not (self._keeper.is_scheduled(step) or step == self._total_steps):
+        if question is None or not (self._keeper.is_scheduled(step) or step == self._last_step):
             return
         text = answer(self.trainer, question)
         self._context.journal.append(SampleAnswered(step=step, prompt=question, text=text))

@@ -32,6 +32,23 @@ def hold_out(rows: Sequence[Row], share: float, seed: int) -> tuple[tuple[Row, .
     )
 
 
+# An answer of more tokens is rarely repeated word for word.
+SHORT_ANSWER_TOKENS = 16
+
+
+def held_out_exact(trainer: RunTrainer, rows: Sequence[Row]) -> float | None:
+    """Return the share of rows whose whole answer is the most likely one; None where answers are long."""
+    if any(row.supervised > SHORT_ANSWER_TOKENS for row in rows):
+        return None
+    trainer.model.eval()
+    try:
+        with torch.no_grad():
+            right = [hit for part in trainer.cutter.cut.apply(rows) for hit in trainer.rows_right(part)]
+    finally:
+        trainer.model.train()
+    return sum(right) / len(rows)
+
+
 def held_out_loss(trainer: RunTrainer, rows: Sequence[Row]) -> float:
     """Return the mean loss by supervised token of `rows`, without dropout."""
     trainer.model.eval()

@@ -142,6 +142,10 @@ def _recipe(context: RunContext) -> Callable[[RunContext], Outcome]:
     from backprop_core.engine.backends import choose_backend
 
     backend = choose_backend(context, has_cuda=torch.cuda.is_available())
+    if context.info.kind == "multi-run":
+        from backprop_core.engine.run_multi import run_multi
+
+        return partial(run_multi, backend=backend)
     from backprop_core.engine.run_sft import run_sft
 
     return partial(run_sft, backend=backend)

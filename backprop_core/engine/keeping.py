@@ -63,10 +63,13 @@ class Saved:
     loop: LoopState
 
 
-def find_saved(context: RunContext) -> Saved | None:
+def find_saved(context: RunContext, *, after: int = 0) -> Saved | None:
     """Return the newest valid checkpoint of an earlier attempt and journal from where the run goes on.
 
     Nothing is journalled in a first attempt.
+
+    Args:
+        after: the step that is kept elsewhere; only a later checkpoint counts.
     """
     if context.attempt == 1:
         return None
@@ -75,14 +78,10 @@ def find_saved(context: RunContext) -> Saved | None:
     passed_over: list[str] = []
     manifest = store.newest_valid(lambda _, error: passed_over.append(error.message))
     note = " ".join(passed_over)
-    if manifest is None:
-        context.journal.append(
-            RunResumed(
-                step=0,
-                path="",
-                note=f"{note} There is no checkpoint to go on from; the run begins anew.".strip(),
-            )
-        )
+    if manifest is None or manifest.step <= after:
+        anew = "" if after else "There is no checkpoint to go on from; the run begins anew."
+        context.journal.append(RunResumed(step=after, path="", note=f"{note} {anew}".strip()))
+        context.position.step = after
         return None
     folder = store.path(manifest.step)
     try:

@@ -46,6 +46,26 @@ class Ground:
         return self.chosen.batch_size * self.chosen.gradient_accumulation
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The steps of the run that one trainer takes, all of them or those of a leg.
+
+    Attributes:
+        first_step, last_step: steps before the first one, and the last one; the run has `total_steps`.
+    """
+
+    first_step: int
+    last_step: int
+    total_steps: int
+    learning_rate: float
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are."""
+        return self.last_step - self.first_step
+
+
 def run_sft(context: RunContext, backend: Backend) -> Outcome:
     """Fine-tune as the spec of the run says, from the newest checkpoint if an earlier attempt left one.
 
@@ -66,8 +86,10 @@ def run_sft(context: RunContext, backend: Backend) -> Outcome:
     if saved:
         load_weights(learner.model, saved.folder)
     tally = Tally()
-    keeper = Keeper(context, identity, chosen, tally, is_sparing=_is_free(context, "checkpoint_every"))
-    trainer = build_trainer(context, ground, learner, keeper, tally)
+    keeper = Keeper(context, identity, chosen, tally, is_sparing=is_free(context, "checkpoint_every"))
+    steps = chosen.steps
+    stretch = Stretch(0, steps, steps, context.spec.learning_rate, context.spec.seed)
+    trainer = build_trainer(context, ground, learner, keeper, tally, stretch)
     announce(context, ground, learner)
     context.phase("training")
     with context.busy():
@@ -82,24 +104,26 @@ def run_sft(context: RunContext, backend: Backend) -> Outcome:
     return Outcome("stopped" if tally.ending == "stopped" else "completed", artifact)
 
 
-def _is_free(context: RunContext, field: str) -> bool:
+def is_free(context: RunContext, field: str) -> bool:
     """Return whether nobody chose the value of a field."""
     is_auto = getattr(context.spec, field) == "auto"
     return is_auto or context.folder.origins()[field].source in {"default", "derived"}
 
 
 def build_trainer(
-    context: RunContext, ground: Ground, learner: Learner, keeper: Keeper, tally: Tally
+    context: RunContext, ground: Ground, learner: Learner, keeper: Keeper, tally: Tally, stretch: Stretch
 ) -> RunTrainer:
-    """Return the trainer of the run with its reporter attached."""
+    """Return the trainer of some steps of the run with its reporter attached."""
     spec, chosen, saved = context.spec, ground.chosen, ground.saved
-    order = RowOrder(len(ground.data.rows), ground.rows_per_step, spec.seed)
+    order = RowOrder(len(ground.data.rows), ground.rows_per_step, stretch.seed, stretch.first_step)
     trackers = Trackers(context, ground.trackers) if ground.trackers else None
     reporter = StepReporter(
         context,
         device=ground.device,
         order=order,
-        total_steps=chosen.steps,
+        first_step=stretch.first_step,
+        last_step=stretch.last_step,
+        total_steps=stretch.total_steps,
         tally=tally,
         keeper=keeper,
         saved=saved,
@@ -112,21 +136,23 @@ def build_trainer(
         arguments=training_arguments(
             str(context.folder.path),
             run_name=context.info.run_id,
-            steps=chosen.steps,
-            learning_rate=spec.learning_rate,
+            steps=stretch.last_step,
+            learning_rate=stretch.learning_rate,
             weight_decay=spec.weight_decay,
             max_grad_norm=spec.max_grad_norm,
             optim=chosen.optim,
             is_cpu=not ground.device.is_cuda,
-            seed=spec.seed,
+            seed=stretch.seed,
         ),
         tokenizer=ground.base.tokenizer,
-        batches=StepBatches(ground.data.rows, order, saved.loop.step if saved else 0, chosen.steps),
+        batches=StepBatches(
+            ground.data.rows, order, saved.loop.step if saved else stretch.first_step, stretch.last_step
+        ),
         cutter=Cutter(context, cut, batch_size=chosen.batch_size, may_split=spec.oom_recovery),
         schedule=partial(
             learning_rate_factor,
-            steps=chosen.steps,
-            warmup=warmup_steps(spec.warmup_ratio, chosen.steps),
+            steps=stretch.steps,
+            warmup=warmup_steps(spec.warmup_ratio, stretch.steps),
             schedule=spec.lr_scheduler,
         ),
         compute_dtype=ground.device.dtype,

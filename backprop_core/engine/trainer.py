@@ -21,7 +21,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from backprop_core.engine import attention, heads
-from backprop_core.engine.collating import MicroBatch, Row, concatenated, padded
+from backprop_core.engine.collating import Row, concatenated, padded
 from backprop_core.engine.oom import Cutter
 from backprop_core.engine.sampling import RowOrder
 
@@ -196,6 +196,25 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
 
     def rows_loss(self, rows: Sequence[Row]) -> Tensor:
         """Return the summed loss of `rows` as a scalar in fp32."""
+        with self.autocast():
+            states, targets = self._at_targets(rows)
+            if not self._has_plain_head:
+                return torch.nn.functional.cross_entropy(states, targets, reduction="sum")
+        return heads.summed_loss(states, self._causal.get_output_embeddings().weight, targets)
+
+    def rows_right(self, rows: Sequence[Row]) -> list[bool]:
+        """Return for each row whether every supervised token is the most likely one.
+
+        Then greedy decoding writes exactly this answer: each token only depends on those before it.
+        """
+        with self.autocast():
+            states, targets = self._at_targets(rows)
+            logits = self._causal.get_output_embeddings()(states) if self._has_plain_head else states
+        hits = (logits.argmax(1) == targets).split([row.supervised for row in rows])
+        return [bool(hit.all()) for hit in hits]
+
+    def _at_targets(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """Return states of a plain head, or fp32 logits of another, where tokens carry loss, and the targets."""
         device = self.args.device
         if self.keeps_documents_apart:
             batch = concatenated(rows, device)
@@ -203,29 +222,18 @@ class RunTrainer(SFTTrainer):  # type: ignore[misc]
         else:
             batch = padded(rows, self.processing_class.pad_token_id or 0, device)
             documents = {}
-        with self.autocast():
-            if not self._has_plain_head:
-                return self._loss_by_model(batch, documents)
-            hidden = self._causal.get_decoder()(
-                input_ids=batch.input_ids,
-                position_ids=batch.position_ids,
-                attention_mask=batch.attention_mask,
-                use_cache=False,
-                **documents,
-            ).last_hidden_state
-        selected = hidden.flatten(0, 1)[batch.sources].to(self._compute_dtype)
-        return heads.summed_loss(selected, self._causal.get_output_embeddings().weight, batch.targets)
-
-    def _loss_by_model(self, batch: MicroBatch, documents: dict[str, Any]) -> Tensor:
-        logits = self._causal(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=batch.attention_mask,
-            use_cache=False,
+        inputs: dict[str, Any] = {
+            "input_ids": batch.input_ids,
+            "position_ids": batch.position_ids,
+            "attention_mask": batch.attention_mask,
+            "use_cache": False,
             **documents,
-        ).logits
-        selected = logits.flatten(0, 1)[batch.sources].float()
-        return torch.nn.functional.cross_entropy(selected, batch.targets, reduction="sum")
+        }
+        if not self._has_plain_head:
+            logits = self._causal(**inputs).logits
+            return logits.flatten(0, 1)[batch.sources].float(), batch.targets
+        hidden = self._causal.get_decoder()(**inputs).last_hidden_state
+        return hidden.flatten(0, 1)[batch.sources].to(self._compute_dtype), batch.targets
 
     def _clip_grad_norm(self, model: Any) -> Tensor:
         """Clip the gradient; drop it when it is not finite, so that the weights stay as they are."""

@@ -146,7 +146,7 @@ def read_campaign(ws: Workspace, prefix: str) -> Campaign:
         loss=told.summary("loss"),
         product_leg=told.product_leg,
         decidable_leg=ended[-1].number if is_whole else None,
-        can_add_leg=state.status == "completed",
+        can_add_leg=state.status == "completed" and is_whole,
     )
 
 
@@ -225,6 +225,12 @@ def add_leg(
     with _alone(state):
         places = LegFiles(folder)
         planned = places.plan().legs
+        if places.memory().done < len(planned):
+            raise StateError(
+                "STATE_RUN_NOT_ACTIVE",
+                f"Campaign {state.short_id} ended early, before its last leg; no leg can follow.",
+                hint="Begin a new campaign with its adapter: `backprop multi-run --from-adapter RUN_ID`.",
+            )
         last, train, spec = planned[-1], folder.spec(), folder.campaign()
         leg = leg_of(
             last.number + 1,
