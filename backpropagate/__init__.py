@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from backpropagate.installation import get_settings
     from backpropagate.pushing import push_to_hub
-    from backpropagate.results import ExportResult, RunResult
+    from backpropagate.results import ExportResult, MultiRunResult, RunResult
     from backpropagate.trainer import Trainer
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "ExportResult",
     "InputError",
     "InternalError",
+    "MultiRunResult",
     "RunError",
     "RunResult",
     "Settings",
@@ -66,6 +67,7 @@ __all__ = [
 _HOMES: Final = {
     "Trainer": "backpropagate.trainer",
     "TrainingCallback": "backpropagate.callback",
+    "MultiRunResult": "backpropagate.results",
     "RunResult": "backpropagate.results",
     "ExportResult": "backpropagate.results",
     "export_gguf": "backpropagate.exporting",

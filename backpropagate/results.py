@@ -7,6 +7,7 @@ from pathlib import Path
 
 from backprop_core.config.proofs import Proof
 from backprop_core.events.types import StopRule
+from backprop_core.runs.campaigns import ForgetMatrix, ForgetSummary, Leg
 from backprop_core.runs.projection import RunState, Status
 
 
@@ -53,6 +54,31 @@ class RunResult:
             folder=folder,
             stop_rule=state.stop_rule,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class MultiRunResult:
+    """How a campaign ended.
+
+    Attributes:
+        legs: each leg with its rows, steps and merge.
+        product_leg: the leg whose merged adapter lies at `adapter_path`; 0 is the one it began with.
+        matrix: what every adapter scores on the held-out rows of every leg.
+        loss, exact: average, backward transfer and learned accuracy, by loss with its sign turned and by exact
+            answers; None where they were not measured.
+    """
+
+    run_id: str
+    status: Status
+    steps: int
+    legs: tuple[Leg, ...]
+    product_leg: int | None
+    matrix: ForgetMatrix
+    loss: ForgetSummary | None
+    exact: ForgetSummary | None
+    adapter_path: Path | None
+    seconds: float
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)

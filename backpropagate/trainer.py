@@ -6,12 +6,13 @@ Loads nothing heavy until `train` is called.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from backprop_core import files
+from backprop_core.config.campaigns import LrDecay, MergeMode, ReplayStrategy
 from backprop_core.config.evaluations import Evaluation
 from backprop_core.config.resolve import (
     Layer,
@@ -24,6 +25,7 @@ from backprop_core.config.settings import load_settings
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import BackpropagateError, InputError, StateError
 from backprop_core.runs.index import first_state
+from backprop_core.services import campaigns as campaign_service
 from backprop_core.services import data_fetch
 from backprop_core.services import runs as run_service
 from backprop_core.services import training as training_service
@@ -40,13 +42,16 @@ from backpropagate.chatting import generate
 from backpropagate.exporting import export_here
 from backpropagate.judging import evaluate_here
 from backpropagate.pushing import push_here
-from backpropagate.results import ExportResult, RunResult
+from backpropagate.results import ExportResult, MultiRunResult, RunResult
 from backpropagate.training import train_here
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from backprop_core.planning.estimate import MemoryEstimate
+    from backprop_core.services.campaigns import Campaign
+
+    Data: TypeAlias = str | Path | list[dict[str, Any]] | Dataset
 
 Auto = Literal["auto"]
 
@@ -170,6 +175,71 @@ class Trainer:
         finally:
             ws.close()
         return self._newest
+
+    def multi_run(
+        self,
+        dataset: Data | Sequence[Data],
+        num_runs: int | None = None,
+        steps_per_run: int | None = None,
+        samples_per_run: int | None = None,
+        merge_mode: MergeMode | None = None,
+        *,
+        replay_fraction: float | None = None,
+        replay_strategy: ReplayStrategy | None = None,
+        lr_decay: LrDecay | None = None,
+        final_lr: float | None = None,
+        validation: bool | None = None,
+        gate: float | None = None,
+        callback: TrainingCallback | None = None,
+    ) -> MultiRunResult:
+        """Learn data leg after leg into one adapter in this process, and measure what is forgotten.
+
+        Args:
+            dataset: one source that is cut into `num_runs` chunks, 5 by default, or a list of sources, one for
+                each leg. A list of rows is one source.
+            steps_per_run: optimizer steps of each leg; the settings decide when None, 100 by default.
+            samples_per_run: rows of each leg at most; 1,000 when None.
+            merge_mode, replay_fraction, replay_strategy, lr_decay, final_lr, validation, gate: see the options of
+                a campaign in docs/reference/settings.md.
+            callback: hooks that are called between the steps, which count on across the legs.
+
+        Raises:
+            BackpropagateError: what stands in the way, before anything was created; or why the campaign failed.
+        """
+        sources = _sources_of(dataset)
+        options: dict[str, Any] = {
+            "num_runs": num_runs,
+            "steps": steps_per_run,
+            "samples": samples_per_run,
+            "merge_mode": merge_mode,
+            "replay_fraction": replay_fraction,
+            "replay_strategy": replay_strategy,
+            "lr_decay": lr_decay,
+            "final_lr": final_lr,
+            "validation": validation,
+            "gate": gate,
+        }
+        found = [rows.data_file(source, Path(self._spec.output_dir)) for source in sources]
+        named = {name: value for name, value in options.items() if value is not None}
+        named["sources"] = tuple(str(data.path) for data in found)
+        layer = Layer("explicit", {**self._given, **named}, "keyword")
+        ws = open_workspace()
+        try:
+            try:
+                started = campaign_service.prepare_campaign_in_process(ws, [layer])
+            except BackpropagateError:
+                for data in found:
+                    data.discard()
+                raise
+            self._newest = train_here(
+                ws,
+                first_state(started.folder),
+                partial(campaign_service.register_in_process, ws, started),
+                callback or TrainingCallback(),
+            )
+            return _campaign_result(self._newest, campaign_service.read_campaign(ws, started.run_id))
+        finally:
+            ws.close()
 
     def resume(self, run_id: str, callback: TrainingCallback | None = None) -> RunResult:
         """Let a run that ended early go on in this process, from its newest whole checkpoint.
@@ -325,6 +395,30 @@ class Trainer:
         home = load_settings()[0].home
         own = Layer("explicit", {**self._given, **(named or {})}, "keyword")
         return resolve_train([config_layer(home / "config.toml"), environment_layer(), own])
+
+
+def _sources_of(dataset: Any) -> list[Any]:
+    """Return one source for each leg, or the one that is cut into chunks."""
+    is_list = isinstance(dataset, list | tuple)
+    if is_list and dataset and not all(isinstance(item, Mapping) for item in dataset):
+        return list(dataset)
+    return [dataset]
+
+
+def _campaign_result(run: RunResult, campaign: Campaign) -> MultiRunResult:
+    return MultiRunResult(
+        run_id=run.run_id,
+        status=run.status,
+        steps=run.steps,
+        legs=campaign.legs,
+        product_leg=campaign.product_leg,
+        matrix=campaign.matrix,
+        loss=campaign.loss,
+        exact=campaign.exact,
+        adapter_path=run.adapter_path,
+        seconds=run.seconds,
+        folder=run.folder,
+    )
 
 
 def _prepare(ws: Workspace, layer: Layer, data: rows.DataFile) -> StartedRun:

@@ -70,7 +70,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
         self._saved = saved
         self._held_out = held_out
         self._began = 0.0
-        self._attempt_began = context.clock.monotonic()
+        if context.position.learning_since is None:
+            context.position.learning_since = context.clock.monotonic()
         self._trackers = trackers
         self._spill = SpillWatch()
         self._heat = HeatJudge()
@@ -210,7 +211,8 @@ class StepReporter(TrainerCallback):  # type: ignore[misc]
 
     def _judged_rules(self) -> Stop | None:
         """Return the rule of the run that is met at this step, if one is."""
-        seconds = self._context.clock.monotonic() - self._attempt_began
+        began = self._context.position.learning_since or 0.0
+        seconds = self._context.clock.monotonic() - began
         self._tally.stop = self._tally.stop or budget_stop(self._context.spec, seconds)
         return self._tally.stop
 

@@ -32,12 +32,14 @@ class Position:
     """How far the attempt has come.
 
     Attributes:
+        learning_since: monotonic seconds when the attempt began to learn, over all legs of a campaign.
         step: optimizer steps that are done, over all attempts.
         is_busy: whether the work ends itself soon when it is told to, as the loop does at its next
             step boundary, and must not be broken off.
     """
 
     step: int = 0
+    learning_since: float | None = None
     is_busy: bool = False
 
 

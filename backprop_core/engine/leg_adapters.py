@@ -63,9 +63,10 @@ def read_adapter(folder: Path, sha256: str) -> dict[str, Tensor]:
     try:
         if files.sha256_of(path) != sha256:
             raise StateError("STATE_SLAO_CHECKPOINT_INVALID", f"{path} was changed since it was merged.")
-        return load_file(path)
+        weights: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise StateError("STATE_SLAO_CHECKPOINT_INVALID", f"{path} is missing or damaged.") from error
+    return weights
 
 
 def put_into(model: Any, adapter: Mapping[str, Tensor]) -> None:

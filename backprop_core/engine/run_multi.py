@@ -108,11 +108,18 @@ def run_multi(context: RunContext, backend: Backend) -> Outcome:
             ending = _leg(work, number, saved)
             saved = None
             if ending is not None:
-                return Outcome(ending, "" if work.memory.product is None else context.folder.adapter.name)
+                return _broken_off(work, ending)
             if _is_enough(work):
                 break
         _keep_best(work)
     return Outcome("completed", context.folder.adapter.name)
+
+
+def _broken_off(work: Work, how: Literal["stopped", "interrupted"]) -> Outcome:
+    """Return the outcome of a campaign that ends inside a leg; the adapter is that of the last merge."""
+    artifact = "" if work.memory.product is None else work.context.folder.adapter.name
+    stop = work.tally.stop
+    return Outcome(how, artifact) if stop is None else Outcome(how, artifact, stop.rule, stop.reason)
 
 
 def _kept_step(work: Work) -> int:

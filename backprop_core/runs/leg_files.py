@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+import orjson
 from pydantic import ValidationError
 
 from backprop_core import files
@@ -43,6 +44,19 @@ class LegFiles:
     def merged(self, number: int) -> Path:
         """Return the campaign's adapter after the leg."""
         return self._leg(number) / "merged"
+
+    def digests(self, number: int) -> list[tuple[str, bool]]:
+        """Return what tells the rows of a leg from others, each with whether it is held out.
+
+        Raises:
+            StateError: STATE_SLAO_CHECKPOINT_INVALID when the file is damaged.
+        """
+        path = self.rows(number)
+        try:
+            lines = path.read_bytes().splitlines()[1:]
+            return [(line["digest"], line["is_held_out"]) for line in map(orjson.loads, lines)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StateError("STATE_SLAO_CHECKPOINT_INVALID", f"{path} is missing or damaged.") from error
 
     def plan(self) -> CampaignLegs:
         """Return the planned legs.

@@ -13,6 +13,7 @@ from backprop_core import files, platform
 from backprop_core.config.campaigns import CampaignSpec, ResolvedCampaign, resolve_campaign
 from backprop_core.config.resolve import Layer, resolve_train
 from backprop_core.config.specs import TrainSpec
+from backprop_core.datasets.legs import hold_out, overlap
 from backprop_core.errors import ConfigError, InputError, StateError
 from backprop_core.events import types as ev
 from backprop_core.events.journal import JournalReader, JournalWriter
@@ -23,9 +24,10 @@ from backprop_core.runs.campaigns import (
     ForgetMatrix,
     ForgetSummary,
     Leg,
+    PlannedLeg,
     campaign_state,
 )
-from backprop_core.runs.index import first_state
+from backprop_core.runs.index import first_state, remember_root
 from backprop_core.runs.leg_files import LegFiles
 from backprop_core.runs.projection import RunState
 from backprop_core.runs.store import RunFolder, RunInfo, RunSource, create_campaign, new_run_id
@@ -126,6 +128,13 @@ def prepare_campaign_in_process(ws: Workspace, own: Iterable[Layer]) -> StartedC
     return StartedCampaign(folder.path.name, folder, plan)
 
 
+def register_in_process(ws: Workspace, started: StartedCampaign) -> None:
+    """List an in-process campaign in the index; called once its lock is held."""
+    state = first_state(started.folder)
+    ws.database.insert(state.model_copy(update={"status": "starting"}))
+    remember_root(ws.roots_file, started.folder.path.parent)
+
+
 def read_campaign(ws: Workspace, prefix: str) -> Campaign:
     """Return the campaign whose id begins with `prefix`, brought up to date.
 
@@ -195,9 +204,9 @@ def add_leg(
     data: str,
     *,
     source: RunSource,
-    samples: int | None = None,
-    steps: int | None = None,
-    learning_rate: float | None = None,
+    samples: int | str | None = None,
+    steps: int | str | None = None,
+    learning_rate: float | str | None = None,
 ) -> RunState:
     """Let a finished campaign learn one more data file, and put it into the queue again.
 
@@ -232,17 +241,20 @@ def add_leg(
                 hint="Begin a new campaign with its adapter: `backprop multi-run --from-adapter RUN_ID`.",
             )
         last, train, spec = planned[-1], folder.spec(), folder.campaign()
+        asked = _checked(samples=samples, steps=steps, learning_rate=learning_rate)
+        train = train.model_copy(update={"epochs": None} if "steps" in asked else {})
         leg = leg_of(
             last.number + 1,
             str(path),
-            _of_leg(train, samples=samples, steps=steps, learning_rate=learning_rate),
+            train,
             spec,
-            samples=samples or last.samples,
+            samples=asked.get("samples", last.samples),
             legs=spec.num_runs,
         )
-        if learning_rate is not None:
-            leg = leg.model_copy(update={"learning_rate": learning_rate})
-        _require_rows(leg.number, path, needs=2 if spec.validation else 1)
+        leg = leg.model_copy(
+            update={name: asked[name] for name in ("steps", "learning_rate") if name in asked}
+        )
+        _require_rows(places, leg, train, spec)
         files.write_json(places.plan_path, CampaignLegs(legs=(*planned, leg)).model_dump())
     return queue.reopen(ws, state.run_id)
 
@@ -303,33 +315,43 @@ def _tell_decision(
         journal.append(ev.LegChosen(leg=memory.product or 0, reason="decided by you"))
 
 
-def _of_leg(train: TrainSpec, **asked: float | None) -> TrainSpec:
-    """Return the options of a run with those of one more leg checked and written in.
+def _checked(**asked: float | str | None) -> dict[str, Any]:
+    """Return the options that were given for one more leg.
 
     Raises:
         InputError: INPUT_VALIDATION_FAILED for a value outside its range.
     """
     named = {name: value for name, value in asked.items() if value is not None}
-    checked = resolve_train([Layer("explicit", named)]).spec
-    changes = {name: getattr(checked, name) for name in named if name != "learning_rate"}
-    if "steps" in named:
-        changes["epochs"] = None
-    return train.model_copy(update=changes)
+    spec = resolve_train([Layer("explicit", named)]).spec
+    return {name: getattr(spec, name) for name in named}
 
 
-def _require_rows(number: int, path: Path, *, needs: int) -> None:
-    """Refuse a new leg that is too small; what overlaps is found by the worker, before the leg begins.
+def _require_rows(places: LegFiles, leg: PlannedLeg, train: TrainSpec, spec: CampaignSpec) -> None:
+    """Refuse a new leg that is too small, or whose rows are held out of an earlier one or stand in it.
 
     Raises:
         InputError: INPUT_DATASET_INVALID.
+        ConfigError: CONFIG_INVALID.
     """
-    there = len(rows_of(path, Memo()).digests)
-    if there < needs:
+    there = rows_of(Path(leg.source), Memo()).digests
+    own = list(there[: leg.samples])
+    if len(own) < (2 if spec.validation else 1):
         raise InputError(
             "INPUT_DATASET_INVALID",
-            f"Leg {number} ({path.name}) has {there} usable rows, too few to learn from.",
+            f"Leg {leg.number} ({leg.name}) has {len(own)} usable rows, too few to learn from.",
             field="sources",
         )
+    if not spec.validation:
+        return
+    known = [places.digests(number) for number in range(1, leg.number)]
+    legs = [[digest for digest, _ in rows] for rows in known]
+    held = set(hold_out([*legs, own], leg.number, share=train.eval_split, seed=train.seed))
+    if not held:
+        raise overlap(f"Every row of leg {leg.number} ({leg.name}) stands in another leg too")
+    trained = {digest for index, digest in enumerate(own) if index not in held}
+    for number, rows in enumerate(known, 1):
+        if doubled := sum(digest in trained for digest, is_held in rows if is_held):
+            raise overlap(f"{doubled} rows of {leg.name} are held out of leg {number}")
 
 
 def require(draft: CampaignDraft) -> tuple[ResolvedCampaign, CampaignPlan]:

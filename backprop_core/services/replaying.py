@@ -9,6 +9,7 @@ from typing import Any, Final
 from backprop_core import files
 from backprop_core.config.resolve import Layer
 from backprop_core.config.schema import train_field
+from backprop_core.errors import InputError
 from backprop_core.runs.store import RunSource
 from backprop_core.services.runs import RunDetail
 
@@ -27,8 +28,14 @@ def replay_layers(old: RunDetail, overrides: Mapping[str, Any], *, source: RunSo
         source: the face that asks. The web app's own folder is no place for the runs of another face.
 
     Raises:
-        InputError: INPUT_RUN_NOT_FOUND, the run is no training run.
+        InputError: INPUT_RUN_NOT_FOUND, the run is no training run; INPUT_VALIDATION_FAILED, it is a campaign.
     """
+    if old.info.kind == "multi-run":
+        raise InputError(
+            "INPUT_VALIDATION_FAILED",
+            f"Run {old.state.short_id} is a campaign; it cannot be replayed as a single run.",
+            hint="Start it again with `backprop multi-run` and a fresh --output.",
+        )
     kept: dict[str, Any] = {}
     for name, value in old.training.model_dump().items():
         is_derived = old.origins[name].source == "derived"

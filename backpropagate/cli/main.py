@@ -30,6 +30,7 @@ def build_app() -> typer.Typer:
         evaluation,
         export,
         models,
+        multi_run,
         ollama,
         proof,
         push,
@@ -50,6 +51,7 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     for group in (
         train,
+        multi_run,
         export,
         proof,
         push,

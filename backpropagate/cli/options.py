@@ -13,9 +13,16 @@ from typing import Any, Final
 import typer
 
 from backprop_core import units
+from backprop_core.config.campaigns import campaign_fields
 from backprop_core.config.schema import SchemaField, train_field, train_fields
 
-_PANELS: Final = {"model": "Model", "training": "Training", "lora": "LoRA", "run": "Run"}
+_PANELS: Final = {
+    "model": "Model",
+    "training": "Training",
+    "lora": "LoRA",
+    "run": "Run",
+    "multi_run": "Campaign",
+}
 _METAVARS: Final = {"text": "TEXT", "int": "NUMBER", "float": "NUMBER"}
 _PATHS: Final = {"dataset": "FILE", "output_dir": "FOLDER"}
 
@@ -29,13 +36,22 @@ def with_schema(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_fields(*(field.name for field in train_fields()))(function)
 
 
+def with_campaign(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command every field of a run but its data, and every option of a campaign, as options."""
+    train = [field for field in train_fields() if field.name != "dataset"]
+    return _with(*train, *campaign_fields())(function)
+
+
 def with_fields(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that gives a command the fields called `names`, as `with_schema` gives all."""
+    return _with(*map(train_field, names))
 
+
+def _with(*fields: SchemaField) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(function, eval_str=True)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        options = [_parameter(train_field(name)) for name in names]
+        options = [_parameter(field) for field in fields]
         function.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
         return function
 

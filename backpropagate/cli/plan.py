@@ -12,6 +12,7 @@ from backpropagate.cli.render import bar, pairs, put, put_json, table, talk
 
 if TYPE_CHECKING:
     from backprop_core.planning.records import MemoryPart, Plan
+    from backprop_core.services.campaign_plan import CampaignDraft, CampaignPlan
     from backprop_core.services.training import Draft
 
 
@@ -32,6 +33,57 @@ def show_draft(draft: Draft, *, as_json: bool) -> ExitCode:
     if draft.problems:
         raise error_of(draft.problems[0])
     return ExitCode.OK
+
+
+def show_campaign(draft: CampaignDraft, *, as_json: bool) -> ExitCode:
+    """Print the plan of a campaign; raises as `show_draft` does."""
+    from backprop_core.services.training import error_of
+
+    if as_json:
+        put_json("campaign_plan", _campaign_json(draft))
+    elif draft.plan is not None:
+        _show(draft.plan.plan)
+        put()
+        _show_legs(draft.plan)
+    for problem in draft.problems[1:]:
+        talk(f"[{problem.code}]: {problem.message}")
+    if draft.problems:
+        raise error_of(draft.problems[0])
+    return ExitCode.OK
+
+
+def _show_legs(plan: CampaignPlan) -> None:
+    rows = [
+        [
+            str(item.leg.number),
+            item.leg.name,
+            units.count(item.rows),
+            units.count(item.replay_rows),
+            units.count(item.held_out),
+            units.count(item.steps),
+            units.rate(item.leg.learning_rate),
+        ]
+        for item in plan.legs
+    ]
+    columns = ["Leg", "Data", "Rows", "Replayed", "Held out", "Steps", "Rate"]
+    table(columns, rows, numbers=["Leg", "Rows", "Replayed", "Held out", "Steps", "Rate"])
+    time = f", {units.duration(plan.time_s)} by forecast" if plan.time_s else ""
+    put(f"{units.count(plan.total_steps)} steps in {len(plan.legs)} legs{time}")
+
+
+def _campaign_json(draft: CampaignDraft) -> dict[str, Any]:
+    plan, resolved = draft.plan, draft.resolved
+    return {
+        "can_start": draft.can_start,
+        "problems": [dataclasses.asdict(problem) for problem in draft.problems],
+        "spec": None if resolved is None else resolved.train.spec.model_dump(),
+        "campaign": None if resolved is None else resolved.spec.model_dump(),
+        "plan": None if plan is None else dataclasses.asdict(plan.plan),
+        "total_steps": None if plan is None else plan.total_steps,
+        "legs": []
+        if plan is None
+        else [{**dataclasses.asdict(item), "leg": item.leg.model_dump()} for item in plan.legs],
+    }
 
 
 def _show(plan: Plan) -> None:

@@ -9,6 +9,13 @@ import pytest
 import typer
 
 from backprop_app.views import form
+from backprop_core.config.campaigns import (
+    CampaignSpec,
+    campaign_config_layer,
+    campaign_environment_layer,
+    campaign_fields,
+    resolve_campaign,
+)
 from backprop_core.config.resolve import Layer, config_layer, environment_layer, resolve_train
 from backprop_core.config.schema import train_fields
 from backprop_core.config.specs import TrainSpec
@@ -174,3 +181,49 @@ def test_flags_and_variables_are_each_used_once():
     variables = [field.env for field in train_fields()]
     assert len(set(flags)) == len(flags)
     assert len(set(variables)) == len(variables)
+
+
+# A value of each option of a campaign that differs from its default, as somebody would type it.
+OF_A_CAMPAIGN = {
+    "num_runs": "3",
+    "merge_mode": "average",
+    "replay_fraction": "0.25",
+    "replay_strategy": "recent",
+    "lr_decay": "linear",
+    "final_lr": "1e-5",
+    "validation": "off",
+    "gate": "0.1",
+}
+
+
+def of_a_campaign(name: str) -> object:
+    """Return what `OF_A_CAMPAIGN[name]` means."""
+    return getattr(resolve_campaign([Layer("explicit", {name: OF_A_CAMPAIGN[name]})]).spec, name)
+
+
+def test_every_option_of_a_campaign_has_a_value_to_try():
+    assert sorted(OF_A_CAMPAIGN) == sorted(field.name for field in campaign_fields())
+    defaults = CampaignSpec()
+    assert [name for name in OF_A_CAMPAIGN if of_a_campaign(name) == getattr(defaults, name)] == []
+
+
+def test_multi_run_has_an_option_for_every_field_of_a_run_and_of_a_campaign():
+    params = {param.name for param in typer.main.get_command(build_app()).commands["multi-run"].params}
+    assert {*FIELDS, *OF_A_CAMPAIGN} - params == {"dataset"}
+    assert "data" in params
+
+
+def test_multi_run_of_the_trainer_has_a_keyword_for_every_option_of_a_campaign():
+    keywords = set(inspect.signature(Trainer.multi_run).parameters)
+    assert set(OF_A_CAMPAIGN) <= keywords
+    assert {"dataset", "steps_per_run", "samples_per_run", "callback"} <= keywords
+
+
+@pytest.mark.parametrize("name", sorted(OF_A_CAMPAIGN))
+def test_a_variable_and_a_line_of_the_settings_file_set_an_option_of_a_campaign(name, monkeypatch, tmp_path):
+    field = next(field for field in campaign_fields() if field.name == name)
+    path = tmp_path / "config.toml"
+    path.write_text(f'[multi_run]\n{field.env.rpartition("__")[2].lower()} = "{OF_A_CAMPAIGN[name]}"\n')
+    assert getattr(resolve_campaign([campaign_config_layer(path)]).spec, name) == of_a_campaign(name)
+    monkeypatch.setenv(field.env, OF_A_CAMPAIGN[name])
+    assert getattr(resolve_campaign([campaign_environment_layer()]).spec, name) == of_a_campaign(name)

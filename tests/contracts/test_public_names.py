@@ -15,6 +15,7 @@ NAMES = [
     "ExportResult",
     "InputError",
     "InternalError",
+    "MultiRunResult",
     "RunError",
     "RunResult",
     "Settings",
