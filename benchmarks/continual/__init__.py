@@ -1,0 +1,1 @@
+"""How much continual merging forgets, measured on short tasks of a small model."""
