@@ -99,6 +99,7 @@ class Trainer:
         packing: bool | None = None,
         report_to: str | list[str] | None = None,
         oom_recovery: bool | None = None,
+        after: Literal["nothing", "export", "register"] | None = None,
         pause_on_overheat: bool | None = None,
         mode: Literal["lora", "full"] | None = None,
         from_adapter: str | Path | None = None,

@@ -252,6 +252,14 @@ class TrainSpec(BaseModel):
         flag="--oom-recovery/--no-oom-recovery",
     )
 
+    after: Literal["nothing", "export", "register"] = option(
+        "nothing",
+        "What follows by itself once the run has an adapter: export it as a q4_k_m GGUF, or export it and register "
+        "it with Ollama. It is a job of its own; a run that fails leaves it undone until it is resumed.",
+        label="After this run",
+        section="run",
+        env="AFTER",
+    )
     pause_on_overheat: bool = option(
         True,
         "Pause between two steps while the card is about to slow down from heat, and go on once it is cool.",

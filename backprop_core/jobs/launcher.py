@@ -17,7 +17,7 @@ from backprop_core.errors import StateError
 from backprop_core.runs.store import RunFolder
 
 _WORKER_MODULE: Final = "backprop_core.engine.worker"
-_SCHEDULER_MODULE: Final = "backprop_core.jobs.scheduler"
+_SCHEDULER_MODULE: Final = "backprop_core.services.scheduling"
 
 _ALLOWED: Final = frozenset(
     [

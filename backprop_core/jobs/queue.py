@@ -11,7 +11,7 @@ from typing import Final
 
 from backprop_core import files, platform
 from backprop_core.errors import StateError
-from backprop_core.jobs import notifier
+from backprop_core.jobs import notifier, promises
 from backprop_core.runs import history, index
 from backprop_core.runs.database import Row
 from backprop_core.runs.projection import ACTIVE, RunState, Status
@@ -49,11 +49,12 @@ def refresh_run(ws: Workspace, row: Row) -> RunState:
 
 
 def wake_scheduler(ws: Workspace, states: Sequence[RunState]) -> None:
-    """Start the scheduler when one of `states` waits or the end of a run is still to be told.
+    """Start the scheduler when one of `states` waits, or an end is still to be told or to be followed up.
 
     Whoever looks at the runs calls this, so that a queue whose scheduler was killed goes on.
     """
-    if any(state.status == "queued" for state in states) or notifier.has_mail(ws):
+    is_awaited = any(state.status == "queued" for state in states)
+    if is_awaited or notifier.has_mail(ws) or promises.due(ws):
         ensure_scheduler(ws)
 
 

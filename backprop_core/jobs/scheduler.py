@@ -7,9 +7,8 @@ ends workers that ignore a stop.
 from __future__ import annotations
 
 import logging
-import signal
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,10 +16,9 @@ from typing import Final
 from backprop_core import platform
 from backprop_core.jobs import queue
 from backprop_core.jobs.exits import explain_exit
-from backprop_core.jobs.launcher import ProcessLauncher
 from backprop_core.jobs.notifier import Notifier
+from backprop_core.jobs.room import FreeMemory, MachineMemory, why_no_room
 from backprop_core.platform import FileLock
-from backprop_core.redact import RedactingFormatter
 from backprop_core.runs import index
 from backprop_core.runs.projection import ACTIVE, RunState
 from backprop_core.runs.store import DEVICE_LANE, LANES, RunFolder, RunKind
@@ -30,6 +28,8 @@ _POLL_S: Final = 0.2
 _START_DEADLINE_S: Final = 60.0
 _ADOPTED_START_S: Final = 10.0
 _LOG_TAIL_BYTES: Final = 4096
+
+FollowUp = Callable[[Workspace], None]
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,20 @@ class Watch:
     signalled_at: float | None = field(default=None)
 
 
-def run_scheduler(ws: Workspace) -> None:
-    """Launch queued runs until none is left; return at once when another scheduler works."""
+def run_scheduler(
+    ws: Workspace, memory: FreeMemory | None = None, follow_up: FollowUp = lambda ws: None
+) -> None:
+    """Launch queued runs until none is left; return at once when another scheduler works.
+
+    Args:
+        memory: tells what is free; this machine's own by default.
+        follow_up: submits what was to come after runs that have ended.
+    """
     lock = FileLock(ws.scheduler_lock)
+    memory = memory or MachineMemory()
     while lock.acquire():
         try:
-            _work(ws)
+            _work(ws, memory, follow_up)
         finally:
             lock.release()
         # Somebody may have submitted between the last look and the release of the lock.
@@ -60,21 +68,24 @@ def run_scheduler(ws: Workspace) -> None:
             return
 
 
-def _work(ws: Workspace) -> None:
+def _work(ws: Workspace, memory: FreeMemory, follow_up: FollowUp) -> None:
     """Empty the queue, and tell of each end until every notice is delivered or given up."""
     notifier = Notifier(ws)
     notifier.start()
     try:
-        drain(ws)
+        drain(ws, memory, follow_up)
         while not notifier.is_idle():
             time.sleep(_POLL_S)
-            drain(ws)
+            drain(ws, memory, follow_up)
     finally:
         notifier.close()
 
 
-def drain(ws: Workspace) -> None:
-    """Work through the queue and watch what runs; return when nothing is queued or watched."""
+def drain(ws: Workspace, memory: FreeMemory, follow_up: FollowUp) -> None:
+    """Work through the queue and watch what runs; return when nothing is queued or watched.
+
+    The order of the queue is kept: a run that waits for memory lets no later one go first.
+    """
     watches: dict[str, Watch] = {}
     while True:
         states = queue.refresh_active(ws)
@@ -84,10 +95,13 @@ def drain(ws: Workspace) -> None:
         for watch in list(watches.values()):
             if not _look_after(ws, watch):
                 del watches[watch.run_id]
-        waiting = [state for state in states if state.status == "queued"]
+        follow_up(ws)
+        waiting = ws.database.queued()
         for lane in LANES:
             candidates = [state for state in waiting if state.kind in lane]
-            if candidates and _is_free(ws, lane, watches):
+            if not candidates or not _is_free(ws, lane, watches):
+                continue
+            if lane is not DEVICE_LANE or why_no_room(candidates[0], memory) is None:
                 launch(ws, candidates[0], watches)
         if not waiting and not watches:
             return
@@ -187,21 +201,3 @@ def _log_tail(state: RunState) -> str:
             return stream.read().decode(errors="replace")
     except OSError:
         return ""
-
-
-def main() -> None:
-    """Run the scheduler of the home that the environment names."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    ws = Workspace.open(ProcessLauncher())
-    try:
-        run_scheduler(ws)
-    finally:
-        ws.close()
-
-
-if __name__ == "__main__":
-    main()

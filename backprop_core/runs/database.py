@@ -131,6 +131,23 @@ class Database:
             )
         return True
 
+    def reorder(self, run_id: str, index: int) -> bool:
+        """Put a run that waits at `index` of the queue, counted from 0; return whether it waits."""
+        with self.transaction() as connection:
+            found = connection.execute(
+                "SELECT run_id FROM runs WHERE status = 'queued' ORDER BY position, created_at"
+            ).fetchall()
+            order = [str(row[0]) for row in found]
+            if run_id not in order:
+                return False
+            order.remove(run_id)
+            order.insert(index, run_id)
+            connection.executemany(
+                "UPDATE runs SET position = ? WHERE run_id = ?",
+                [(place, waiting) for place, waiting in enumerate(order, 1)],
+            )
+        return True
+
     def get(self, run_id: str) -> Row | None:
         """Return one run by its whole id."""
         with self._lock:

@@ -23,6 +23,7 @@ def forecast_record(plan: Plan) -> dict[str, Any]:
     """Return what is kept beside a run's spec for the comparison with reality."""
     return {
         "peak_bytes": plan.peak_bytes,
+        "error_bytes": plan.peak_error_bytes,
         "comparable_bytes": plan.comparable_bytes,
         "device_name": plan.device_name,
         "time_s": plan.time_s,

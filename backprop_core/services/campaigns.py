@@ -17,7 +17,7 @@ from backprop_core.datasets.legs import hold_out, overlap
 from backprop_core.errors import ConfigError, InputError, StateError
 from backprop_core.events import types as ev
 from backprop_core.events.journal import JournalReader, JournalWriter
-from backprop_core.jobs import queue
+from backprop_core.jobs import promises, queue
 from backprop_core.runs.campaigns import (
     CampaignLegs,
     CampaignMemory,
@@ -113,6 +113,8 @@ def start_campaign(
     if start_key is not None and (known := ws.database.run_for_key(start_key)) is not None:
         return StartedCampaign(known, RunFolder(Path(ws.database.find(known).state.folder)), plan)
     folder = _create(ws, resolved, plan, source, is_detached=True)
+    if folder.spec().after != "nothing":
+        promises.promise(ws, folder.path.name)
     run_id = queue.submit(ws, first_state(folder), start_key=start_key)
     return StartedCampaign(run_id, folder, plan)
 

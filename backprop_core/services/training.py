@@ -31,7 +31,7 @@ from backprop_core.errors import (
     error_from_record,
 )
 from backprop_core.hub.names import understand
-from backprop_core.jobs import queue
+from backprop_core.jobs import promises, queue
 from backprop_core.planning.plan import effective_spec, make_plan
 from backprop_core.planning.records import Plan
 from backprop_core.runs.database import Row
@@ -133,6 +133,8 @@ def start(
         row = ws.database.find(known)
         return StartedRun(known, RunFolder(Path(row.state.folder)), plan)
     folder = _create(ws, resolved, plan, source, is_detached=True)
+    if resolved.spec.after != "nothing":
+        promises.promise(ws, folder.path.name)
     run_id = queue.submit(ws, first_state(folder), start_key=start_key)
     return StartedRun(run_id, folder, plan)
 
@@ -153,6 +155,8 @@ def prepare_in_process(ws: Workspace, own: Iterable[Layer]) -> StartedRun:
 def register_in_process(ws: Workspace, started: StartedRun) -> None:
     """List an in-process run in the index; called once its lock is held."""
     state = first_state(started.folder)
+    if started.folder.spec().after != "nothing":
+        promises.promise(ws, state.run_id)
     ws.database.insert(state.model_copy(update={"status": "starting"}))
     remember_root(ws.roots_file, started.folder.path.parent)
     queue.refresh_run(ws, Row(state, 0))

@@ -58,7 +58,7 @@ def test_a_trainer_loads_no_training_library_before_it_trains():
 
 
 def test_the_scheduler_loads_no_training_library():
-    assert loaded_after("import backprop_core.jobs.scheduler", *HEAVY, "reflex") == []
+    assert loaded_after("import backprop_core.services.scheduling", *HEAVY, "reflex") == []
 
 
 def test_the_modules_of_the_web_app_load_no_training_library():

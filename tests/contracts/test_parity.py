@@ -55,6 +55,7 @@ OTHER = {
     "packing": "off",
     "report_to": "none",
     "oom_recovery": "off",
+    "after": "export",
     "pause_on_overheat": "off",
     "mode": "full",
     "from_adapter": "output/lora",

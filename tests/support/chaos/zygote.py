@@ -22,7 +22,7 @@ from typing import IO, Any
 
 _MODULES = {
     "backprop_core.engine.worker": "worker",
-    "backprop_core.jobs.scheduler": "scheduler",
+    "backprop_core.services.scheduling": "scheduler",
     "follower": "follower",
     "submitter": "submitter",
 }
@@ -174,9 +174,9 @@ def _be(what: list[str], path: Path) -> int:
     if what[0] == "worker":
         return recipe.run_worker(what[1])
     if what[0] == "scheduler":
-        from backprop_core.jobs import scheduler
+        from backprop_core.services import scheduling
 
-        scheduler.main()
+        scheduling.main()
         return 0
     if what[0] == "submitter":
         return _submit(json.loads(what[1]))
