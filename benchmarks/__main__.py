@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import data, gate, journal, page, start_up
+from benchmarks import data, gate, journal, page, start_up, unattended
 from benchmarks.report import machine, show
 
 
@@ -12,6 +12,7 @@ def main() -> None:
     show("Start-up", start_up.measure())
     show("Journal", journal.measure())
     show("Page", page.measure())
+    show("Unattended", unattended.measure())
     show("Data", data.measure())
     show("Gate and login", gate.measure())
 

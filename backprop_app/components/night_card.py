@@ -17,7 +17,9 @@ _NIGHT: Any = NightState.night
 def night_card() -> rx.Component:
     """Return the card; nothing when no run has ended yet."""
     head = rx.el.div(
-        rx.el.h2("Last night"), rx.el.span(_NIGHT.headline, class_name="sm t2"), class_name="row g4 wrap"
+        rx.el.h2("Last night"),
+        rx.el.span(f"{_NIGHT.headline} · {_NIGHT.facts}", class_name="sm t2"),
+        class_name="row g4 wrap",
     )
     acts = rx.el.div(
         NotifyButton.create(),
@@ -32,7 +34,6 @@ def night_card() -> rx.Component:
         panel(
             head,
             rx.el.div(table, class_name="scroll"),
-            rx.el.p(_NIGHT.facts, class_name="sm t3 pbody"),
             aside=acts,
             aria_label="Last night",
         ),

@@ -132,11 +132,32 @@ export function Offline({ lost = false, children }) {
 
 const NOTIFIED = "backpropagate.notified";
 
-// Tells each end once for all tabs of this browser: the newest number that was told is kept beside the page.
-// The first visit tells nothing of what was before it.
+// One tab of this browser tells for all: it holds a lock until it is closed. The number that was told last is
+// kept beside the page, so that a reload repeats nothing; the first visit tells nothing of what was before it.
 export function Notices({ notices = [], ready = false }) {
+  const [tells, setTells] = useState(false);
   useEffect(() => {
-    if (!ready) return;
+    if (!navigator.locks) {
+      setTells(true);
+      return undefined;
+    }
+    const leaving = new AbortController();
+    let release = () => {};
+    const held = new Promise((resolve) => {
+      release = resolve;
+    });
+    const hold = () => {
+      setTells(true);
+      return held;
+    };
+    navigator.locks.request(NOTIFIED, { signal: leaving.signal }, hold).catch(() => {});
+    return () => {
+      leaving.abort();
+      release();
+    };
+  }, []);
+  useEffect(() => {
+    if (!ready || !tells) return;
     const newest = notices.length ? notices[notices.length - 1].id : 0;
     const stored = localStorage.getItem(NOTIFIED);
     const told = stored === null ? newest : Number(stored);
@@ -145,7 +166,7 @@ export function Notices({ notices = [], ready = false }) {
     for (const notice of notices.filter((item) => item.id > told)) {
       new Notification(notice.title, { body: notice.text, tag: `backpropagate-${notice.id}`, icon: "/favicon.svg" });
     }
-  }, [notices, ready]);
+  }, [notices, ready, tells]);
   return null;
 }
 

@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,15 +21,18 @@ from backprop_core.events.journal import JournalReader
 from backprop_core.events.types import Event, Metrics, TelemetrySampled
 from backprop_core.jobs import queue
 from backprop_core.runs import outbox
+from backprop_core.runs.database import Row
 from backprop_core.runs.outbox import Post
 from backprop_core.runs.projection import ACTIVE, TERMINAL, RunState, apply
-from backprop_core.runs.series import MAX_POINTS, Point, point_of, thin
+from backprop_core.runs.series import MAX_POINTS, Point, point_of, read_history, sample_history, thin
 from backprop_core.runs.store import RunFolder
 from backprop_core.workspace import Workspace
 
 _POLL_S: Final = 0.05
 _INDEX_EVERY_S: Final = 0.5
 _KEPT_EVENTS: Final = 200
+# About ten thousand steps, read in a tenth of a second.
+_SAMPLED_BYTES: Final = 8 << 20
 _KEPT_POINTS: Final = 10 * MAX_POINTS
 _NOTICES: Final = 5
 
@@ -73,16 +76,59 @@ class Update:
 
 
 class LiveRun:
-    """One run held in memory: its state, its points and its newest events."""
+    """One run held in memory: its state, its points and its newest events.
 
-    def __init__(self, state: RunState) -> None:
-        self.state = state.model_copy(update={"seq": 0})
+    Begins as the index knows the run; `load` adds what the index has read of the journal before.
+    """
+
+    def __init__(self, row: Row) -> None:
+        self.state = row.state
         self.used_at = time.monotonic()
-        self._reader = JournalReader(RunFolder(Path(state.folder)).journal_path)
+        self._path = RunFolder(Path(row.state.folder)).journal_path
+        self._known_bytes = row.offset
+        self._known_seq = row.state.seq
+        self._reader = JournalReader(self._path, row.offset)
         self._points: list[tuple[int, Point]] = []
         self._thinned_to = 0
         self._events: deque[Event] = deque(maxlen=_KEPT_EVENTS)
-        self.version = 0
+        self.is_sample = row.offset > _SAMPLED_BYTES
+
+    def load(self) -> None:
+        """Read the known part of the journal; of a very long one a sample, so that a page need not wait."""
+        read = sample_history if self.is_sample else read_history
+        self._take(read(self._path, self._known_bytes))
+        if self.is_sample:
+            self._thinned_to = self._known_seq
+
+    def exact(self) -> LiveRun:
+        """Return the same run with every step of the known part looked at; takes seconds for a million."""
+        whole = LiveRun(Row(self.state, 0))
+        whole.is_sample = False
+        whole._reader.offset = self._known_bytes
+        whole._take(read_history(self._path, self._known_bytes))
+        # Whoever has the sample gets everything anew.
+        whole._thinned_to = max(whole._thinned_to, self._known_seq)
+        return whole
+
+    def replace_by(self, whole: LiveRun) -> None:
+        """Take over the points of `exact`; what came meanwhile stays."""
+        fresh = [(seq, point) for seq, point in self._points if seq > self._known_seq]
+        self._points = whole._points + fresh
+        self._events = deque(
+            [*whole._events, *(event for event in self._events if event.seq > self._known_seq)],
+            maxlen=_KEPT_EVENTS,
+        )
+        self._thinned_to = max(self._thinned_to, whole._thinned_to)
+        self.is_sample = False
+        # A new object, so that every feed looks again.
+        self.state = self.state.model_copy()
+
+    def _take(self, history: Iterable[tuple[int, Point] | Event]) -> None:
+        for found in history:
+            if isinstance(found, Event):
+                self._events.append(found)
+            else:
+                self._add(*found)
 
     def read_new(self) -> bool:
         """Take in what the worker wrote; return whether there was anything."""
@@ -95,7 +141,6 @@ class LiveRun:
                 self._add(event.seq, point_of(event.body))
             elif not isinstance(event.body, TelemetrySampled):
                 self._events.append(event)
-        self.version += bool(events)
         return bool(events)
 
     def accept(self, state: RunState) -> bool:
@@ -103,7 +148,6 @@ class LiveRun:
         if state.seq < self.state.seq or state.status == self.state.status:
             return False
         self.state = state.model_copy(update={"seq": self.state.seq})
-        self.version += 1
         return True
 
     def update_since(self, seq: int) -> Update:
@@ -134,6 +178,7 @@ class Follower:
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
         self._runs: dict[str, LiveRun] = {}
+        self._completing: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self.overview = Overview()
 
@@ -158,12 +203,21 @@ class Follower:
             row = await asyncio.to_thread(self._ws.database.get, run_id)
             if row is None:
                 return None
-            live = LiveRun(row.state)
-            await asyncio.to_thread(_read_everything, live)
-            live.accept(row.state)
+            live = LiveRun(row)
+            await asyncio.to_thread(_load, live)
             live = self._runs.setdefault(run_id, live)
+            if live.is_sample and run_id not in self._completing:
+                self._completing[run_id] = asyncio.create_task(self._complete(run_id, live))
         live.used_at = time.monotonic()
         return live
+
+    async def _complete(self, run_id: str, live: LiveRun) -> None:
+        """Read a very long journal whole, while its sample is shown already."""
+        try:
+            live.replace_by(await asyncio.to_thread(live.exact))
+            self._announce()
+        finally:
+            del self._completing[run_id]
 
     async def wait_for_change(self, timeout_s: float) -> bool:
         """Wait until anything is new, at most `timeout_s`; return whether something is."""
@@ -238,6 +292,7 @@ class Follower:
             del self._runs[run_id]
 
 
-def _read_everything(live: LiveRun) -> None:
+def _load(live: LiveRun) -> None:
+    live.load()
     while live.read_new():
         pass

@@ -233,7 +233,7 @@ def _stop_line(body: ev.Body) -> str:
     if isinstance(body, ev.RunPaused):
         return f"paused after step {units.count(body.step)}: {body.reason}"
     if isinstance(body, ev.RunStopped):
-        return f"stopped after step {units.count(body.step)}"
+        return f"stopped after step {units.count(body.step)}" + _by_rule(body)
     if isinstance(body, ev.RunInterrupted):
         return f"interrupted after step {units.count(body.step)}: {body.reason}"
     if isinstance(body, ev.RunFailed):
@@ -241,6 +241,10 @@ def _stop_line(body: ev.Body) -> str:
     if isinstance(body, ev.BatchSplit):
         return f"batch {body.before} to {body.after} in step {units.count(body.step)}: memory ran out"
     return body.message if isinstance(body, ev.Notice) and body.level == "warning" else ""
+
+
+def _by_rule(body: ev.RunStopped) -> str:
+    return f" by the rule {body.rule}: {body.reason}" if body.rule else ""
 
 
 def _next_steps(state: RunState) -> list[NextStep]:

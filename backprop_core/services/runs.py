@@ -16,7 +16,7 @@ from backprop_core.events.types import Event
 from backprop_core.files import size_of_tree
 from backprop_core.jobs import queue
 from backprop_core.runs.projection import RunState, Status
-from backprop_core.runs.series import MAX_POINTS, Point, points_of, thin
+from backprop_core.runs.series import MAX_POINTS, Point, read_history, thin
 from backprop_core.runs.store import JobSpec, RunFolder, RunInfo, RunKind
 from backprop_core.workspace import Workspace
 
@@ -115,8 +115,10 @@ def run_detail(ws: Workspace, prefix: str) -> RunDetail:
 
 def series(ws: Workspace, prefix: str, limit: int = MAX_POINTS) -> list[Point]:
     """Return the points of a run, at most `limit`, the extremes kept."""
-    folder = RunFolder(Path(get_run(ws, prefix).folder))
-    return thin(points_of(JournalReader(folder.journal_path).read_all()), limit)
+    path = RunFolder(Path(get_run(ws, prefix).folder)).journal_path
+    size = path.stat().st_size if path.is_file() else 0
+    by_step = {found[1].step: found[1] for found in read_history(path, size) if not isinstance(found, Event)}
+    return thin([by_step[step] for step in sorted(by_step)], limit)
 
 
 def recent_events(ws: Workspace, prefix: str, limit: int = 50) -> list[Event]:

@@ -301,3 +301,18 @@ def test_a_thousand_sequences_of_wishes_and_faults_lose_double_and_leave_nothing
     zygote, own_home, monkeypatch
 ):
     play(zygote, own_home, monkeypatch, 1000)
+
+
+def test_after_the_death_of_everything_at_once_a_run_goes_on(zygote, own_home, monkeypatch):
+    monkeypatch.setattr(platform, "spawn_detached", zygote.spawn_detached)
+    ws = Workspace.open(ProcessLauncher())
+    run_id = submit_run(ws, steps=60)
+    wait_for(lambda: runs.get_run(ws, run_id).step > 10, "some steps")
+    for pid in zygote.living():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: runs.get_run(ws, run_id).status == "interrupted", "the end")
+    runs.resume(ws, run_id)
+    wait_for(lambda: not zygote.living(), "the end of the second attempt")
+    assert (runs.get_run(ws, run_id).status, runs.get_run(ws, run_id).attempt) == ("completed", 2)
+    require_each_step_once(RunFolder(ws.sandbox.path("runs", run_id)))
+    ws.close()

@@ -110,3 +110,14 @@ def test_a_loss_that_is_not_finite_is_written_as_unknown(tmp_path):
 
 def test_every_event_type_has_its_own_name():
     assert len(BODY_BY_TYPE) == len({cls.model_fields["type"].default for cls in BODY_BY_TYPE.values()})
+
+
+def test_bytes_that_are_no_text_cost_their_own_line_only(tmp_path):
+    path = tmp_path / "events.jsonl"
+    with JournalWriter(path) as journal:
+        journal.append(Notice(message="before"))
+    with path.open("ab") as stream:
+        stream.write(b'\xff\xfe{"seq": 2}\n')
+    with JournalWriter(path) as journal:
+        journal.append(Notice(message="after"))
+    assert [event.body.message for event in JournalReader(path).read_all()] == ["before", "after"]

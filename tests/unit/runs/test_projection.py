@@ -1,3 +1,4 @@
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -82,3 +83,15 @@ def test_the_time_left_comes_from_the_newest_step():
     state = apply_all(NEW, FULL[:3])
     assert state.remaining_s == pytest.approx(0.1)
     assert apply_all(NEW, FULL).remaining_s is None
+
+
+def test_a_clock_that_jumps_changes_neither_order_nor_the_time_left():
+    day = timedelta(days=1)
+    steady, jumped = NEW, NEW
+    for number, event in enumerate(FULL, 1):
+        away = {0: timedelta(), 1: -day, 2: 365 * day}[number % 3]
+        steady = apply(steady, event)
+        jumped = apply(jumped, dataclasses.replace(event, ts=event.ts + away))
+    clock = {"updated_at", "started_at", "ended_at"}
+    assert jumped.model_dump(exclude=clock) == steady.model_dump(exclude=clock)
+    assert jumped.remaining_s == steady.remaining_s
