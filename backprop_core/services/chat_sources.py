@@ -11,7 +11,8 @@ from typing import Any, Final
 from backprop_core import files
 from backprop_core.config.chats import ChatSpec, Side
 from backprop_core.config.exports import ADAPTER_FILE, BASE_FILE, gguf_parts, report_path
-from backprop_core.errors import BackpropagateError, InputError
+from backprop_core.errors import BackpropagateError, InputError, StateError
+from backprop_core.hub.names import understand
 from backprop_core.runs.projection import RunState
 from backprop_core.runs.store import RunFolder, RunSource
 from backprop_core.services import exports, runs
@@ -125,9 +126,9 @@ def _from_path(ws: Workspace, path: Path, key: str, face: RunSource) -> ChatSour
     if path.suffix.lower() == _GGUF:
         if not path.is_file():
             raise InputError("INPUT_MODEL_NOT_FOUND", f"{path} does not exist.")
-        return _gguf(ws, path, key)
+        return _gguf(ws, path, key, face)
     if (path / BASE_FILE).is_file() and (path / ADAPTER_FILE).is_file():
-        return _gguf(ws, path, key)
+        return _gguf(ws, path, key, face)
     # The service looks at the base that an adapter names as it looks at the adapter itself.
     return _of_source(ws, find_source(ws, str(path), face=face), key)
 
@@ -160,8 +161,12 @@ def _whole(ws: Workspace, source: ExportSource, key: str, base_name: str) -> Cha
     return ChatSource(key, source.name, "whole model", spec, *_base_beside(ws, base_name))
 
 
-def _gguf(ws: Workspace, path: Path, key: str) -> ChatSource:
+def _gguf(ws: Workspace, path: Path, key: str, face: RunSource = "cli") -> ChatSource:
     model, adapter = gguf_parts(path)
+    if face == "page":
+        for part in (model, adapter):
+            if part is not None:
+                check_readable(ws, part)
     report = _report_of(path)
     kind = str(report.get("quantization") or "GGUF")
     name = path.name.removesuffix(_GGUF)
@@ -169,16 +174,18 @@ def _gguf(ws: Workspace, path: Path, key: str) -> ChatSource:
     base_name = str(report.get("base_model") or "")
     if adapter is not None:
         return ChatSource(key, name, kind, spec, spec, Path(base_name).name, "without the adapter")
-    return ChatSource(key, name, kind, spec, *_base_beside(ws, base_name))
+    return ChatSource(key, name, kind, spec, *_base_beside(ws, base_name, face))
 
 
-def _base_beside(ws: Workspace, base_name: str) -> tuple[ChatSpec | None, str, str]:
+def _base_beside(ws: Workspace, base_name: str, face: RunSource = "cli") -> tuple[ChatSpec | None, str, str]:
     """Return spec, name and kind of a base that is held by a worker of its own."""
     if not base_name:
         return None, "", ""
     try:
+        if face == "page" and understand(base_name).kind != "hub":
+            check_readable(ws, Path(base_name).expanduser())
         folder = model_folder(ws, base_name)
-    except InputError:
+    except (InputError, StateError):
         folder = None
     spec = None if folder is None else ChatSpec(engine="torch", model=str(folder))
     return spec, Path(base_name).name, "as published"
