@@ -52,7 +52,7 @@ def test_a_run_is_exported_registered_and_downloaded(ollama, app: UiServer, watc
     page.get_by_label("Register it when the file is ready").click()
     page.get_by_label("Name in Ollama").fill("my-model")
     expect(page.locator(".cli code")).to_contain_text("--ollama-name my-model")
-    expect(page.get_by_text("Answers")).to_be_visible()
+    expect(page.get_by_text("Answers", exact=True)).to_be_visible()
     keep_picture(page, "export")
     page.get_by_role("button", name="Export q4_k_m").click()
     done = (

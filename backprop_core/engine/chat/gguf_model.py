@@ -9,10 +9,11 @@ import importlib.util
 import os
 import secrets
 from collections.abc import Iterator
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import orjson
 
 from backprop_core.config.chats import ChatSpec, EndReason, ReplyOrder
@@ -24,8 +25,9 @@ INSTALL: Final = "pip install 'backpropagate[export]'"
 # Half of the context that is asked for: the other half is for replies.
 _TOKENS: Final = 4096
 _SIDES: Final = 2
-_DATA: Final = "data: "
-_DONE: Final = "[DONE]"
+_DATA: Final = b"data: "
+_DONE: Final = b"data: [DONE]"
+_ERROR: Final = b"error: "
 
 
 def load_gguf(spec: ChatSpec) -> GgufModel:
@@ -76,15 +78,8 @@ class GgufModel:
         self.context_tokens = context_tokens
         self._server = server
         self._has_adapter = has_adapter
-        # How long an answer may take is the business of the parent, which ends this process.
-        self._client = httpx.Client(
-            base_url=server.listening_address,
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=None,  # noqa: S113
-            trust_env=False,
-            # The engine hangs up on idle connections, sometimes in the instant in which one is used again.
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
+        self._address = server.listening_address.removeprefix("http://")
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
 
     def reply(self, order: ReplyOrder) -> GgufReply:
         """Begin a reply."""
@@ -107,7 +102,11 @@ class GgufModel:
         }
         if self._has_adapter:
             body["lora"] = [{"id": 0, "scale": 1.0 if order.side == "tuned" else 0.0}]
-        return GgufReply(self._client, body)
+        # A connection for each reply: closing it is what ends one, and the engine hangs up on idle ones. How
+        # long an answer may take is the business of the parent, which ends this process.
+        connection = HTTPConnection(self._address)
+        connection.request("POST", "/v1/chat/completions", orjson.dumps(body), self._headers)
+        return GgufReply(connection)
 
     def must_go(self) -> str:
         """Return nothing: the processor is not lent to one job at a time."""
@@ -117,22 +116,17 @@ class GgufModel:
 class GgufReply:
     """One reply, one event of the engine at a time."""
 
-    def __init__(self, client: httpx.Client, body: dict[str, Any]) -> None:
+    def __init__(self, connection: HTTPConnection) -> None:
         self.prompt_tokens = 0
         self.tokens = 0
         self.reason: EndReason | None = None
         self._ending: EndReason = "stop"
-        request = client.build_request("POST", "/v1/chat/completions", json=body)
-        self._answer = client.send(request, stream=True)
-        if self._answer.status_code != httpx.codes.OK:
-            self._answer.read()
-            self._answer.close()
-            raise _refusal(self._answer)
-        self._lines = self._events()
+        self._connection = connection
+        self._events = self._read_events()
 
     def advance(self) -> str:
         """Return the words of the next event."""
-        event = next(self._lines, None)
+        event = next(self._events, None)
         if event is None:
             self.reason = self._ending
             return ""
@@ -151,29 +145,33 @@ class GgufReply:
 
     def close(self) -> None:
         """Hang up; the engine stops writing."""
-        self._answer.close()
+        self._connection.close()
 
-    def _events(self) -> Iterator[dict[str, Any]]:
-        for line in self._answer.iter_lines():
-            if line.startswith(_DATA) and line != _DATA + _DONE:
+    def _read_events(self) -> Iterator[dict[str, Any]]:
+        # Asked for here, so that both sides of a pair are in the engine before either is waited for.
+        answer = self._connection.getresponse()
+        if answer.status != HTTPStatus.OK:
+            raise _refusal(answer.status, answer.read())
+        while line := answer.readline():
+            if line.startswith(_DATA) and not line.startswith(_DONE):
                 yield orjson.loads(line.removeprefix(_DATA))
-            elif line.startswith("error: "):
-                yield {"error": orjson.loads(line.removeprefix("error: "))}
+            elif line.startswith(_ERROR):
+                yield {"error": orjson.loads(line.removeprefix(_ERROR))}
 
 
-def _refusal(answer: httpx.Response) -> BackpropagateError:
+def _refusal(status: int, body: bytes) -> BackpropagateError:
     """Return why the engine takes no such question; it judges length and template itself."""
     try:
-        reason = _told(answer.json())
+        reason = _told(orjson.loads(body))
     except ValueError:
-        reason = redact(answer.text[:200])
-    if answer.is_client_error:
+        reason = redact(body[:200].decode(errors="replace"))
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return InputError(
             "INPUT_VALIDATION_FAILED",
             f"The engine takes no such question: {reason}",
             hint="Begin a new conversation, or shorten the message.",
         )
-    return RunError("RUNTIME_CHAT_FAILED", f"The engine refused with {answer.status_code}: {reason}")
+    return RunError("RUNTIME_CHAT_FAILED", f"The engine refused with {status}: {reason}")
 
 
 def _told(value: dict[str, Any]) -> str:
