@@ -169,7 +169,7 @@ def conversation(turns: Sequence[TurnView], side: Side, system: str, question: s
 
 def command_twin(key: str, system: str, sampling: Mapping[str, Any], *, thinking: bool) -> str:
     """Return the arguments of the command that does the same; defaults are left out."""
-    words = [shlex.quote(key)]
+    words = [shlex.quote(key) if key else "RUN_ID"]
     if system:
         words += ["--system", shlex.quote(system)]
     if thinking:
@@ -181,7 +181,7 @@ def command_twin(key: str, system: str, sampling: Mapping[str, Any], *, thinking
 
 def python_twin(key: str, system: str, sampling: Mapping[str, Any], *, thinking: bool) -> str:
     """Return the line of Python that does the same."""
-    words = [f'"{key}"', '"…"']
+    words = [f'"{key or "RUN_ID"}"', '"…"']
     if system:
         words.append(f"system={system!r}")
     if thinking:
