@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,17 @@ def test_a_run_is_exported_registered_and_downloaded(ollama, app: UiServer, watc
     expect(page.get_by_text("This file is there already.")).to_be_visible()
     expect(page.get_by_role("button", name="Export q4_k_m")).to_be_disabled()
     keep_picture(page, "export-done")
+
+    card = page.get_by_role("region", name="Ship proof")
+    expect(card.locator(".pill")).to_contain_text("Proven")
+    expect(done).to_contain_text("Proven")
+    with page.expect_download() as downloading:
+        card.get_by_role("link", name="proof.json").click()
+    assert json.loads(Path(downloading.value.path()).read_bytes())["file"] == "my-..-model-q4_k_m.gguf"
+    card.get_by_role("button", name="Prove again").click()
+    expect(page.locator(".panel").filter(has_text="Last proof").locator(".pill")).to_have_text(
+        "Completed", timeout=END_MS
+    )
 
     file = app.home / "ui-outputs" / "exports" / "gguf" / "my-..-model-q4_k_m.gguf"
     assert check_gguf(file).architecture == "llama"

@@ -79,6 +79,7 @@ def test_a_lora_export_is_a_copy_without_pickles_and_links(ws, source, tmp_path)
     state = run_job(ws, ExportRequest(str(source), format="lora", output=target))
     assert state.status == "completed"
     assert sorted(path.name for path in target.iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
@@ -102,7 +103,9 @@ def test_a_merged_export_loads_as_a_model_with_the_change_in_it(ws, source, tmp_
     changed = [n for n in base.names() if (base.rows(n, slice(None)) != merged.rows(n, slice(None))).any()]
     assert changed == [f"{QUERY}.weight"]
     report = read_json(tmp_path / "out" / "merged.export.json")
-    assert {file["name"] for file in report["files"]} == {path.name for path in target.iterdir()}
+    # The card is written anew when a proof or an evaluation is.
+    made = {path.name for path in target.iterdir()}
+    assert {file["name"] for file in report["files"]} | {"README.md"} == made
 
 
 def test_an_adapter_export_quantizes_the_base_once_for_all_adapters(ws, source, tmp_path, own_home):
