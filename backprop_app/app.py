@@ -15,6 +15,7 @@ from backprop_app.pages.playground import playground_page
 from backprop_app.pages.run import run_page
 from backprop_app.pages.runs import runs_page
 from backprop_app.pages.settings import settings_page
+from backprop_app.pages.storage import storage_page
 from backprop_app.pages.train import train_page
 from backprop_app.runtime import lifespan
 from backprop_app.security.gate import Gate
@@ -29,6 +30,7 @@ from backprop_app.states.rail import RailState
 from backprop_app.states.run import RunState
 from backprop_app.states.runs import RunsState
 from backprop_app.states.settings import SettingsState
+from backprop_app.states.storage import StorageState
 from backprop_app.states.train import TrainState
 
 _DESCRIPTION = "Fine-tune a language model on one consumer GPU and ship it to Ollama."
@@ -108,6 +110,13 @@ app.add_page(
     title="Playground · Backpropagate",
     description=_DESCRIPTION,
     on_load=[PlaygroundState.load, *_EVERYWHERE],
+)
+app.add_page(
+    storage_page,
+    route="/storage",
+    title="Storage · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[StorageState.load, *_EVERYWHERE],
 )
 app.add_page(
     not_found_page,

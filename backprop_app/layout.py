@@ -27,6 +27,7 @@ _PAGES: Final = (
     ("Export", "download", "/export"),
     ("Playground", "chat", "/playground"),
     ("Models", "model", "/models"),
+    ("Storage", "disk", "/storage"),
 )
 # Apart from the others, at the foot of the navigation.
 _SETTINGS: Final = ("Settings", "settings", "/settings")

@@ -15,7 +15,7 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -167,7 +167,8 @@ def entry_for(options: ServeOptions) -> Entry:
         file=options.auth_file,
         config_file=settings.ui__auth_file,
     )
-    policy = modes.decide(options.wanted, has_credential=login is not None)
+    decided = modes.decide(options.wanted, has_credential=login is not None)
+    policy = replace(decided, upload_cap_bytes=settings.ui__upload_limit_mib << 20)
     return Entry(policy, login, settings.home, _sharing(options) if options.share else None)
 
 

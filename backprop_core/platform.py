@@ -7,9 +7,11 @@ asks for the name of the operating system.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -53,7 +55,7 @@ class FileLock:
         """
         if self._fd is not None:
             return True
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_INHERIT | NO_FOLLOW, 0o600)
+        fd = open_own(self.path, os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + wait_s
         try:
             while not (taken := _try_lock(fd)) and time.monotonic() < deadline:
@@ -84,6 +86,23 @@ class FileLock:
             return None
 
 
+def open_own(path: Path, flags: int) -> int:
+    """Open a file for writing in place: no link is followed, and the file has no second name.
+
+    A second name may lie anywhere on the disk, so that what is written here would be written there.
+
+    Raises:
+        OSError: ELOOP for a link, EMLINK for a file with a second name, EINVAL for what is no file.
+    """
+    fd = os.open(path, flags | _NO_INHERIT | NO_FOLLOW, 0o600)
+    facts = os.fstat(fd)
+    reason = errno.EMLINK if facts.st_nlink > 1 else errno.EINVAL
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        os.close(fd)
+        raise OSError(reason, os.strerror(reason), str(path))
+    return fd
+
+
 def lock_is_free(path: Path) -> bool:
     """Return whether nobody holds the lock at `path`; a missing file is free."""
     try:
@@ -101,6 +120,10 @@ if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
     import msvcrt
 
     _ES_CONTINUOUS, _ES_SYSTEM_REQUIRED = 0x80000000, 0x00000001
+
+    # By their whole path: a bare name is first looked for in the current folder.
+    _SYSTEM32: Final = Path(os.environ.get("SystemRoot", r"C:\Windows")) / "System32"
+    _POWERSHELL: Final = _SYSTEM32 / "WindowsPowerShell" / "v1.0" / "powershell.exe"
 
     NO_FOLLOW = 0
     _NO_INHERIT = os.O_NOINHERIT | os.O_BINARY
@@ -123,14 +146,14 @@ if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
 
     def signal_group(pid: int, *, force: bool) -> None:
         """Ask the process tree of `pid` to end, or end it."""
-        arguments = ["taskkill", "/T", "/PID", str(pid)] + (["/F"] if force else [])
+        arguments = [str(_SYSTEM32 / "taskkill.exe"), "/T", "/PID", str(pid)] + (["/F"] if force else [])
         subprocess.run(arguments, check=False, capture_output=True)
 
     def process_start_token(pid: int) -> str | None:
         """Return a value that differs when `pid` was given to another process."""
         query = f"(Get-Process -Id {int(pid)}).StartTime.Ticks"
         done = subprocess.run(
-            ["powershell", "-NoProfile", "-Command", query], check=False, capture_output=True, text=True
+            [str(_POWERSHELL), "-NoProfile", "-Command", query], check=False, capture_output=True, text=True
         )
         return done.stdout.strip() or None
 
@@ -153,6 +176,53 @@ if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
         status[0] = ctypes.sizeof(status)
         ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
         return int(status[2]), int(status[1])
+
+    _FOLDER_ACCESS: Final = 0x80  # FILE_READ_ATTRIBUTES
+    _SHARE_READ_WRITE: Final = 0x1 | 0x2
+    _OPEN_EXISTING: Final = 3
+    _FOLDER_FLAGS: Final = 0x02000000 | 0x00200000  # BACKUP_SEMANTICS | OPEN_REPARSE_POINT
+
+    @contextlib.contextmanager
+    def held_folder(root: Path, parts: Sequence[str]) -> Iterator[tuple[int | None, Path]]:
+        """Yield no handle and the path of a folder that nobody can move or replace meanwhile.
+
+        Each folder on the way is held open without the right to delete it, links not followed.
+
+        Raises:
+            OSError: a folder is missing, a link or a junction, or no folder.
+        """
+        with contextlib.ExitStack() as held:
+            for depth in range(len(parts) + 1):
+                held.callback(ctypes.windll.kernel32.CloseHandle, _hold(root.joinpath(*parts[:depth])))
+            yield None, root.joinpath(*parts)
+
+    def _hold(path: Path) -> ctypes.c_void_p:
+        open_file = ctypes.windll.kernel32.CreateFileW
+        open_file.restype = ctypes.c_void_p
+        handle = open_file(
+            str(path), _FOLDER_ACCESS, _SHARE_READ_WRITE, None, _OPEN_EXISTING, _FOLDER_FLAGS, None
+        )
+        if handle == ctypes.c_void_p(-1).value:
+            raise ctypes.WinError()
+        attributes = path.lstat().st_file_attributes
+        if attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT or not attributes & stat.FILE_ATTRIBUTE_DIRECTORY:
+            ctypes.windll.kernel32.CloseHandle(ctypes.c_void_p(handle))
+            raise NotADirectoryError(errno.ENOTDIR, "a link or no folder", str(path))
+        return ctypes.c_void_p(handle)
+
+    def remove_tree(folder: int | None, path: Path) -> None:
+        """Remove a file or a folder with everything in it; links and junctions go, not what they lead to."""
+        if path.is_dir() and not path.is_symlink() and not _is_reparse_point(path):
+            for inner in path.iterdir():
+                remove_tree(folder, inner)
+            path.rmdir()
+        elif path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
+
+    def _is_reparse_point(path: Path) -> bool:
+        return bool(path.lstat().st_file_attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT)
 
     def free_pid_is_alive(pid: int) -> bool:
         """Return whether a process with this pid exists."""
@@ -208,6 +278,63 @@ else:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+    @contextlib.contextmanager
+    def held_folder(root: Path, parts: Sequence[str]) -> Iterator[tuple[int | None, Path]]:
+        """Yield a handle of the folder `parts` below `root`, and a path that means this very folder.
+
+        No link is followed below `root`. On Linux the path goes through the handle, so that it stays
+        true when somebody moves or replaces a folder on the way; macOS knows no such path.
+
+        Raises:
+            OSError: a folder is missing, a link, or no folder.
+        """
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for part in parts:
+                inner = os.open(part, _FOLDER, dir_fd=handle)
+                os.close(handle)
+                handle = inner
+            yield handle, root.joinpath(*parts) if MACOS else Path(f"/proc/self/fd/{handle}")
+        finally:
+            os.close(handle)
+
+    def remove_tree(folder: int | None, path: Path) -> None:
+        """Remove a file or a folder with everything in it, by handles.
+
+        Links go, not what they lead to. What is mounted inside stays, and so do the folders above it.
+
+        Args:
+            folder: handle of the folder that holds it.
+            path: its name is what is removed.
+
+        Raises:
+            OSError: EXDEV for a mounted disk inside, or what the system refuses.
+        """
+        assert folder is not None
+        _remove(folder, path.name, _device(os.fstat(folder)))
+
+    def _device(facts: os.stat_result) -> int:
+        return facts.st_dev
+
+    def _remove(folder: int, name: str, device: int) -> None:
+        facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISDIR(facts.st_mode):
+            os.unlink(name, dir_fd=folder)
+            return
+        handle = os.open(name, _FOLDER, dir_fd=folder)
+        try:
+            if _device(os.fstat(handle)) != device:
+                raise OSError(errno.EXDEV, "another disk is mounted there", name)
+            with os.scandir(handle) as entries:
+                names = [entry.name for entry in entries]
+            for inner in names:
+                _remove(handle, inner, device)
+        finally:
+            os.close(handle)
+        os.rmdir(name, dir_fd=folder)
 
     def process_memory_bytes() -> int:
         """Return the resident memory of this process; on macOS the peak of it."""
@@ -286,6 +413,12 @@ def spawn_piped(
     )
 
 
+def find_program(name: str) -> str | None:
+    """Return the whole path of a program on PATH; None when it is not there, or in the current folder."""
+    found = shutil.which(name)
+    return found if found is not None and Path(found).is_absolute() else None
+
+
 @contextlib.contextmanager
 def keep_awake() -> Iterator[None]:
     """Ask the system not to sleep while the block runs, where it offers that; failure is harmless."""
@@ -299,12 +432,13 @@ def keep_awake() -> Iterator[None]:
     command = (
         ["caffeinate", "-i"] if MACOS else ["systemd-inhibit", "--what=idle:sleep", "--who=Backpropagate"]
     )
-    if shutil.which(command[0]) is None:
+    program = find_program(command[0])
+    if program is None:
         yield
         return
     # The helper waits for the end of its input, so that it ends with this process, however that ends.
     helper = subprocess.Popen(
-        [*command, "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program, *command[1:], "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         yield

@@ -12,7 +12,6 @@ import re
 import secrets
 import stat
 import sys
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -41,13 +40,14 @@ _PACKAGE: Final = Path(__file__).resolve().parent
 def check_segment(segment: str) -> str:
     """Return `segment` when it is a safe file name on every system.
 
+    Plain ASCII only, so that no two spellings of one letter can name two files.
+
     Raises:
         InputError: INPUT_PATH_TRAVERSAL.
     """
-    name = unicodedata.normalize("NFC", segment)
-    if not _SEGMENT.match(name) or _DEVICE.match(name) or name.endswith((".", " ")):
+    if not _SEGMENT.match(segment) or _DEVICE.match(segment) or segment.endswith("."):
         raise InputError("INPUT_PATH_TRAVERSAL", f"{segment[:60]!r} is no name for a file or folder here.")
-    return name
+    return segment
 
 
 def check_root(root: Path) -> None:
@@ -86,7 +86,7 @@ class Sandbox:
         self.root = root
 
     def prepare(self) -> None:
-        """Create the folder and its parts, and check that it is ours and can be written.
+        """Create the folder and its parts, and check that they are ours and can be written.
 
         Raises:
             InputError: UI_OUTPUT_DIR_FORBIDDEN.
@@ -97,41 +97,57 @@ class Sandbox:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in SUBFOLDERS:
                 (self.root / name).mkdir(mode=0o700, exist_ok=True)
-            probe = self.root / f".probe-{secrets.token_hex(4)}"
-            probe.touch()
-            probe.unlink()
+                with platform.held_folder(self.root, (name,)) as (_, folder):
+                    probe = folder / f".probe-{secrets.token_hex(4)}"
+                    probe.touch(mode=0o600)
+                    probe.unlink()
         except OSError as error:
             raise StateError(
-                "SANDBOX_NOT_WRITABLE", f"{self.root} cannot be written: {error.strerror}."
+                "SANDBOX_NOT_WRITABLE", f"{error.filename or self.root} cannot be written: {error.strerror}."
             ) from error
         self._check_owner()
 
     def path(self, *segments: str) -> Path:
         """Return the path of checked `segments`; nothing is opened and links are not followed yet."""
         names = [check_segment(segment) for segment in segments]
-        path = self.root.joinpath(*names)
-        if len(names) > MAX_DEPTH or len(str(Path(*names))) > MAX_PATH_CHARS:
-            raise InputError("INPUT_PATH_TRAVERSAL", f"{path.name} lies too deep or has too long a path.")
-        return path
+        if names and (len(names) > MAX_DEPTH or len("/".join(names)) > MAX_PATH_CHARS):
+            raise InputError("INPUT_PATH_TRAVERSAL", f"{names[-1]} lies too deep or has too long a path.")
+        return self.root.joinpath(*names)
+
+    @contextlib.contextmanager
+    def held(self, *segments: str) -> Iterator[Path]:
+        """Yield a folder as a path for code that writes by path; it means this folder until the block ends.
+
+        What is written through it lands in the folder that stood there when the block began, also when
+        somebody replaces a folder on the way by a link meanwhile.
+
+        Raises:
+            InputError: INPUT_PATH_TRAVERSAL for an unsafe name, a link on the way, or a missing folder.
+        """
+        with self._folder(*segments) as (_, folder):
+            yield folder
 
     @contextlib.contextmanager
     def create(self, *segments: str) -> Iterator[IO[bytes]]:
         """Yield a new file that must not exist yet; it vanishes when the block raises.
 
         Raises:
-            InputError: INPUT_PATH_TRAVERSAL for an unsafe name, a link on the way, or an existing file.
+            InputError: INPUT_PATH_TRAVERSAL for an unsafe name, a link on the way, an existing file, or
+                one whose name differs in capitals alone.
         """
+        *parents, name = segments
         path = self.path(*segments)
-        with self._parent_handle(path) as (parent, name):
+        with self._folder(*parents) as (handle, folder):
+            _require_no_twin(folder, name)
             try:
-                fd = _open_below(parent, path, name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                fd = _open_below(handle, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             except FileExistsError as error:
                 raise InputError("INPUT_PATH_TRAVERSAL", f"{name} exists already.") from error
             try:
                 with os.fdopen(fd, "wb") as stream:
                     yield stream
             except BaseException:
-                os.unlink(name if parent is not None else path, dir_fd=parent)
+                os.unlink(name if handle is not None else path, dir_fd=handle)
                 raise
 
     @contextlib.contextmanager
@@ -141,56 +157,83 @@ class Sandbox:
         Raises:
             InputError: INPUT_PATH_TRAVERSAL when it is a link, no regular file, or missing.
         """
+        *parents, name = segments
         path = self.path(*segments)
-        with self._parent_handle(path) as (parent, name):
+        with self._folder(*parents) as (handle, _):
             try:
-                fd = _open_below(parent, path, name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+                fd = _open_below(handle, path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             except OSError as error:
                 raise InputError("INPUT_PATH_TRAVERSAL", f"{name} cannot be opened here.") from error
-            with os.fdopen(fd, "rb") as stream:
-                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                    raise InputError("INPUT_PATH_TRAVERSAL", f"{name} is no regular file.")
-                yield stream
+        with os.fdopen(fd, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise InputError("INPUT_PATH_TRAVERSAL", f"{name} is no regular file.")
+            yield stream
 
-    def to_trash(self, *segments: str) -> Path:
-        """Move a file or folder into the trash and return where it lies now."""
-        path = self.path(*segments)
-        target = self.root / "trash" / f"{path.name}.{secrets.token_hex(4)}"
-        with self._parent_handle(path) as (parent, name):
+    def require_no_twin(self, *segments: str) -> None:
+        """Refuse a name that differs from one beside it in capitals alone.
+
+        Raises:
+            InputError: INPUT_PATH_TRAVERSAL.
+        """
+        with self._folder(*segments[:-1]) as (_, folder):
+            _require_no_twin(folder, check_segment(segments[-1]))
+
+    def make_folders(self, *segments: str) -> None:
+        """Create a folder and those above it where they are missing; no link is followed."""
+        self.path(*segments)
+        for depth in range(1, len(segments) + 1):
+            with self._folder(*segments[: depth - 1]) as (handle, folder):
+                name = segments[depth - 1]
+                _require_no_twin(folder, name)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name if handle is not None else folder / name, 0o700, dir_fd=handle)
+
+    def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> None:
+        """Rename a file or folder; what it is, a link too, stays as it is. Nothing is ever replaced.
+
+        Raises:
+            InputError: INPUT_PATH_TRAVERSAL, the source is missing, the target exists, or a link is on
+                the way to one of them.
+        """
+        for names in (source, target):
+            self.path(*names)
+        with (
+            self._folder(*source[:-1]) as (source_handle, source_folder),
+            self._folder(*target[:-1]) as (target_handle, target_folder),
+        ):
+            _require_no_twin(target_folder, target[-1])
+            if os.path.lexists(target_folder / target[-1]):
+                raise InputError("INPUT_PATH_TRAVERSAL", f"{target[-1]} exists already.")
             try:
-                if parent is None:
-                    path.rename(target)
+                if source_handle is None:
+                    (source_folder / source[-1]).rename(target_folder / target[-1])
                 else:
-                    os.rename(name, target, src_dir_fd=parent)
+                    os.rename(source[-1], target[-1], src_dir_fd=source_handle, dst_dir_fd=target_handle)
             except FileNotFoundError as error:
-                raise InputError("INPUT_PATH_TRAVERSAL", f"{name} does not exist here.") from error
-        return target
+                raise InputError("INPUT_PATH_TRAVERSAL", f"{source[-1]} does not exist here.") from error
+
+    def remove(self, *segments: str) -> None:
+        """Remove a file or folder for good, by handles: links go, what they lead to stays.
+
+        Raises:
+            InputError: INPUT_PATH_TRAVERSAL, a link is on the way.
+            OSError: what the system refuses; what is mounted inside stays.
+        """
+        self.path(*segments)
+        with self._folder(*segments[:-1]) as (handle, folder):
+            platform.remove_tree(handle, folder / segments[-1])
 
     @contextlib.contextmanager
-    def _parent_handle(self, path: Path) -> Iterator[tuple[int | None, str]]:
-        """Yield a handle of the folder of `path`, reached without following any link, and the name."""
-        relative = path.relative_to(self.root)
-        if platform.WINDOWS:  # pragma: no cover - exercised by the Windows job
-            for parent in [self.root.joinpath(*relative.parts[:n]) for n in range(1, len(relative.parts))]:
-                attributes = getattr(parent.lstat(), "st_file_attributes", 0)
-                if attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT:
-                    raise InputError("INPUT_PATH_TRAVERSAL", f"{parent.name} is a link.")
-            yield None, path.name
-            return
-        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for part in relative.parts[:-1]:
-                try:
-                    inner = os.open(
-                        part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle
-                    )
-                except OSError as error:
-                    raise InputError("INPUT_PATH_TRAVERSAL", f"{part} is a link or no folder.") from error
-                os.close(handle)
-                handle = inner
-            yield handle, path.name
-        finally:
-            os.close(handle)
+    def _folder(self, *segments: str) -> Iterator[tuple[int | None, Path]]:
+        self.path(*segments)
+        with contextlib.ExitStack() as stack:
+            try:
+                held = stack.enter_context(platform.held_folder(self.root, segments))
+            except OSError as error:
+                raise InputError(
+                    "INPUT_PATH_TRAVERSAL", f"{'/'.join(segments)} is missing here, a link, or no folder."
+                ) from error
+            yield held
 
     def _check_owner(self) -> None:
         if platform.WINDOWS:  # pragma: no cover
@@ -206,8 +249,18 @@ class Sandbox:
             )
 
 
-def _open_below(parent: int | None, path: Path, name: str, flags: int) -> int:
+def _open_below(handle: int | None, path: Path, flags: int) -> int:
     flags |= platform.NO_FOLLOW | getattr(os, "O_CLOEXEC", 0)
-    if parent is None:  # pragma: no cover
+    if handle is None:  # pragma: no cover - exercised by the Windows job
         return os.open(path, flags, 0o600)
-    return os.open(name, flags, 0o600, dir_fd=parent)
+    return os.open(path.name, flags, 0o600, dir_fd=handle)
+
+
+def _require_no_twin(folder: Path, name: str) -> None:
+    """Refuse a name that Windows and macOS take for that of another file: `Run` beside `run`."""
+    folded = name.casefold()
+    for other in (path.name for path in folder.iterdir()):
+        if other != name and other.casefold() == folded:
+            raise InputError(
+                "INPUT_PATH_TRAVERSAL", f"{name} differs from {other} in capitals alone; choose another name."
+            )

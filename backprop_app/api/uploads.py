@@ -15,8 +15,8 @@ from typing import IO, Annotated, Final
 from fastapi import APIRouter, Query, Request
 
 from backprop_app.runtime import current
-from backprop_core import files
 from backprop_core.errors import InputError
+from backprop_core.services.room import no_room, require_room
 
 SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz")
 _MAX_STEM: Final = 60
@@ -37,21 +37,28 @@ async def upload(request: Request, name: Annotated[str, Query(max_length=300)]) 
     ws = current().ws
     safe = safe_name(name)
     await asyncio.to_thread(ws.sandbox.prepare)
-    files.require_free(ws.sandbox.root, int(request.headers.get("content-length", 0)), "The upload")
+    announced = request.headers.get("content-length", "0")
+    needed = int(announced) if announced.isdecimal() else 0
+    room = await asyncio.to_thread(require_room, ws, needed, "The upload")
     with ws.sandbox.create(_FOLDER, safe) as stream:
-        size = await _copy(request, stream)
+        size = await _copy(request, stream, room)
         if size == 0:
             raise InputError("INPUT_DATASET_INVALID", f"{name[:60]!r} is empty.")
     return {"path": str(ws.sandbox.path(_FOLDER, safe)), "name": safe}
 
 
-async def _copy(request: Request, stream: IO[bytes]) -> int:
-    """Write the body to `stream` in large pieces, off the event loop; return its size in bytes."""
+async def _copy(request: Request, stream: IO[bytes], room: int) -> int:
+    """Write the body to `stream` in large pieces, off the event loop; return its size in bytes.
+
+    What a client says of the length is not believed: the bytes are counted against `room`.
+    """
     size = 0
     waiting = bytearray()
     async for chunk in request.stream():
         waiting += chunk
         size += len(chunk)
+        if size > room:
+            raise no_room(size, room, "The upload")
         if len(waiting) >= _BUFFER_BYTES:
             await asyncio.to_thread(stream.write, bytes(waiting))
             waiting.clear()

@@ -62,6 +62,5 @@ def configured_guard() -> Guard:
     """
     settings, _ = load_settings()
     login = set_up_login(settings.home, os.environ, config_file=settings.ui__auth_file)
-    if login is None:
-        return Guard(Policy(), None)
-    return Guard(Policy(require_session=True), open_access(login, settings.home))
+    policy = Policy(require_session=login is not None, upload_cap_bytes=settings.ui__upload_limit_mib << 20)
+    return Guard(policy, None if login is None else open_access(login, settings.home))

@@ -43,8 +43,7 @@ class AuditLog:
     def _append(self, data: bytes) -> None:
         with platform.private_umask():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | platform.NO_FOLLOW
-        fd = os.open(self.path, flags, 0o600)
+        fd = platform.open_own(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(fd, data)
             is_full = os.fstat(fd).st_size > MAX_BYTES

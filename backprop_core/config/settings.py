@@ -32,6 +32,18 @@ class Settings(BaseModel):
     )
     ui__port: int = Field(7860, ge=1, le=65535, description="Port of the web app.")
     ui__host: str = Field("127.0.0.1", description="Address that the web app listens on.")
+    ui__upload_limit_mib: int = Field(
+        512, ge=1, le=1 << 20, description="Largest file that can be uploaded, in MiB."
+    )
+    ui__quota_gib: int | None = Field(
+        None,
+        ge=1,
+        le=1 << 20,
+        description="Most that the web app's folder may hold, in GiB; no limit if unset.",
+    )
+    ui__trash_days: int = Field(
+        30, ge=0, le=3650, description="After so many days the trash offers to remove a thing for good."
+    )
     ui__auth: SecretStr | None = Field(
         None, description="Login of the web app as `user:password`; not in `config.toml`."
     )

@@ -27,7 +27,7 @@ from backprop_core.datasets.operations import (
     parameters_of,
     run,
 )
-from backprop_core.errors import InputError, error_from_record
+from backprop_core.errors import InputError, RunError, error_from_record
 
 SCHEMA_VERSION: Final = 1
 PATIENCE_S: Final = 60.0
@@ -65,7 +65,9 @@ class Version:
     recipe: Recipe | None
 
 
-def apply(operation: Operation, source: Path, target: Path, *, now: datetime) -> Version:
+def apply(
+    operation: Operation, source: Path, target: Path, *, now: datetime, room_bytes: int | None = None
+) -> Version:
     """Run an operation and write its result, whole or not at all.
 
     Args:
@@ -73,14 +75,15 @@ def apply(operation: Operation, source: Path, target: Path, *, now: datetime) ->
         source: the file to read; it is not changed.
         target: the file to write; must not exist.
         now: the wall time for the recipe.
+        room_bytes: the most that may be written; None for no limit.
 
     Raises:
         InputError: the source cannot be read, the target exists, or no row is left.
         DependencyError: DEP_EXTRA_MISSING.
+        RunError: RUNTIME_DISK_FULL, the result is larger than `room_bytes`.
     """
-    rows, digest = _write(
-        target, _pieces(operation, source), f"No row of {source.name!r} is left after {operation.name}."
-    )
+    pieces = _within(room_bytes, _pieces(operation, source))
+    rows, digest = _write(target, pieces, f"No row of {source.name!r} is left after {operation.name}.")
     recipe = Recipe(
         operation.name,
         parameters_of(operation),
@@ -144,6 +147,19 @@ def _write(target: Path, pieces: Iterable[tuple[bytes, int]], if_empty: str) -> 
         if not rows:
             raise InputError("INPUT_DATASET_INVALID", if_empty)
     return rows, digest.hexdigest()
+
+
+def _within(room_bytes: int | None, pieces: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
+    """Pass pieces on until they are more than there is room for."""
+    written = 0
+    for piece, count in pieces:
+        written += len(piece)
+        if room_bytes is not None and written > room_bytes:
+            raise RunError(
+                "RUNTIME_DISK_FULL",
+                f"The new version is larger than the {room_bytes / 1e9:.1f} GB that may be written.",
+            )
+        yield piece, count
 
 
 def _keep(recipe: Recipe, target: Path) -> Version:

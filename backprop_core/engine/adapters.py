@@ -9,6 +9,7 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
+from backprop_core.hub.model_folder import require_plain_adapter
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import InputError
 from backprop_core.planning.model_shape import ModelShape
@@ -68,6 +69,7 @@ def continue_adapter(model: PreTrainedModel, folder: Path, *, seed: int, base_re
     # Only safetensors: the older form is a pickle, which can run code.
     if not (folder / "adapter_config.json").is_file() or not (folder / ADAPTER_FILE).is_file():
         raise _not_usable(folder, f"it needs adapter_config.json and {ADAPTER_FILE}")
+    require_plain_adapter(folder)
     try:
         adapted = PeftModel.from_pretrained(model, folder, is_trainable=True, use_safetensors=True)
     except (ValueError, RuntimeError, KeyError, OSError, TypeError, SafetensorError) as error:

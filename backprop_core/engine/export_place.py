@@ -19,6 +19,7 @@ from typing import Any, Final
 from backprop_core import files, platform
 from backprop_core.config.exports import CARD_SUFFIX, MODELFILE_SUFFIX, report_path
 from backprop_core.errors import InputError, RunError, StateError
+from backprop_core.sandbox import Sandbox
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -31,11 +32,13 @@ class ExportPlace:
         final: the file or folder that appears.
         job_id: of the job that makes it.
         locks: folder of lock files, one per final name.
+        root: folder of the web app, when it asked for the export: no link below it is followed.
     """
 
     final: Path
     job_id: str
     locks: Path
+    root: Path | None = None
 
     @property
     def report(self) -> Path:
@@ -52,12 +55,13 @@ class ExportPlace:
 
         Raises:
             StateError: STATE_RUN_LOCKED, another export writes to the same name.
-            InputError: INPUT_OUTPUT_DIR_NOT_OURS, something stands there already.
+            InputError: INPUT_OUTPUT_DIR_NOT_OURS, something stands there already; INPUT_PATH_TRAVERSAL,
+                the folder leads out of the web app's own.
             RunError: RUNTIME_DISK_FULL or RUNTIME_GGUF_EXPORT_FAILED for what the disk refuses.
         """
         with _failures_coded(self.final), self._only_writer():
             self._require_new()
-            self.final.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             self._clear_leftovers()
             stage = self.final.with_name(f"{self.final.name}.{self.job_id[:8]}.partial")
             stage.mkdir(mode=0o700)
@@ -69,10 +73,22 @@ class ExportPlace:
     def publish(self, stage: Path) -> None:
         """Move everything in `stage` beside each other into place, the export itself last."""
         self._require_new()
+        self._make_folder()
         made = sorted(stage.iterdir(), key=lambda path: path.name == self.final.name)
         for path in made:
             platform.replace(path, self.final.with_name(path.name))
         platform.sync_directory(self.final.parent)
+
+    def _make_folder(self) -> None:
+        """Make the folder of the export; the web app's is reached from its root without a link."""
+        if self.root is None:
+            self.final.parent.mkdir(parents=True, exist_ok=True)
+            return
+        parts = self.final.parent.relative_to(self.root).parts
+        box = Sandbox(self.root)
+        box.make_folders(*parts)
+        with box.held(*parts):
+            pass
 
     @contextlib.contextmanager
     def _only_writer(self) -> Iterator[None]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError)
+# Nothing is fetched by the library, and no code that a model names is run.
+_FROM_DISK: Final[Mapping[str, bool]] = {"local_files_only": True, "trust_remote_code": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def fetch_base(context: RunContext) -> BaseModel:
     resolved = resolve_model(context.spec.model, cache_dir=context.cache_dir, progress=progress)
     config = read_config(resolved.path, resolved.id)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolved.path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path, **_FROM_DISK)
     except _LOAD_ERRORS as error:
         raise _refused(resolved.path, resolved.id, error) from error
     return BaseModel(resolved, config, tokenizer)
@@ -76,7 +78,7 @@ def read_config(folder: Path, name: str) -> Any:
         DependencyError: DEP_MODEL_LOAD_FAILED.
     """
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, **_FROM_DISK)
     except _LOAD_ERRORS as error:
         raise _refused(folder, name, error) from error
 
@@ -116,8 +118,8 @@ def load_weights(
                 config=config,
                 dtype=dtype,
                 attn_implementation="sdpa",
-                local_files_only=True,
                 use_safetensors=True,
+                **_FROM_DISK,
                 **held(device, quantization),
             )
     except _LOAD_ERRORS as error:

@@ -40,7 +40,9 @@ def run_export(context: RunContext) -> Outcome:
     """
     spec = context.folder.export_spec()
     home = context.slot_path.parent
-    place = ExportPlace(Path(spec.output), context.info.run_id, home / "cache" / "export-locks")
+    # The web app's jobs lie in `runs` of the folder that it writes to.
+    root = context.folder.path.parents[1] if context.info.source == "page" else None
+    place = ExportPlace(Path(spec.output), context.info.run_id, home / "cache" / "export-locks", root)
     if not place.is_done():
         _make(context, spec, place)
     if spec.wants_proof and spec.format in _PROVABLE:

@@ -38,7 +38,7 @@ class JournalWriter:
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | platform.NO_FOLLOW, 0o600)
+        self._fd = platform.open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self._size = _cut_torn_line(self._fd)
         last = _last_event_line(path)
         self._seq = last["seq"] if last else 0

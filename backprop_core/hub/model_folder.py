@@ -18,6 +18,11 @@ _PICKLE_SUFFIXES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgp
 _TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 _REMOTE_CODE_FIELDS: Final = ("auto_map", "trust_remote_code", "custom_pipelines")
 
+# Of an adapter: they name a module that its library imports.
+_ADAPTER_CODE_FIELDS: Final = ("auto_mapping", "megatron_config", "megatron_core", "runtime_config")
+# The default that every saved adapter carries.
+_OWN_MEGATRON: Final = "megatron.core"
+
 SINGLE_WEIGHTS: Final = "model.safetensors"
 WEIGHTS_INDEX: Final = "model.safetensors.index.json"
 
@@ -50,6 +55,20 @@ def require_loadable(folder: Path) -> None:
         check_safetensors(weights)
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise _failed(folder, "has no tokenizer.", "Save the tokenizer beside the weights.")
+
+
+def require_plain_adapter(folder: Path) -> None:
+    """Check that the config of an adapter names no code to load.
+
+    Raises:
+        DependencyError: DEP_MODEL_LOAD_FAILED naming the field.
+    """
+    path = folder / "adapter_config.json"
+    config = _read_json_object(path)
+    _refuse_code(config, path)
+    for field in _ADAPTER_CODE_FIELDS:
+        if config.get(field) not in (None, False, {}, _OWN_MEGATRON):
+            raise _code_in(path, field)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -121,12 +140,16 @@ def _refuse_code(value: Any, path: Path, trail: str = "") -> None:
     for key, item in value.items():
         field = f"{trail}{key}"
         if (key in _REMOTE_CODE_FIELDS and item not in (None, False, {})) or _names_repository(key, item):
-            raise _failed(
-                path,
-                f"has the field {field!r}, which loads code from a repository.",
-                "Backpropagate never runs code of a model; use a model that transformers supports by itself.",
-            )
+            raise _code_in(path, field)
         _refuse_code(item, path, f"{field}.")
+
+
+def _code_in(path: Path, field: str) -> DependencyError:
+    return _failed(
+        path,
+        f"has the field {field!r}, which loads code from a repository.",
+        "Backpropagate never runs code of a model; use a model that transformers supports by itself.",
+    )
 
 
 def _names_repository(key: str, value: Any) -> bool:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from backprop_core import platform
 from backprop_core.errors import StateError
@@ -121,7 +121,7 @@ class ProcessLauncher:
         folder = RunFolder(run_dir)
         env = worker_environment(self._environ, needs_hub_token=_loads_from_hub(folder))
         env |= {"BACKPROPAGATE_HOME": str(home), "BACKPROPAGATE_LAUNCH_ID": launch_id}
-        with folder.log_path.open("ab") as log:
+        with _appended(folder.log_path) as log:
             process = platform.spawn_detached(
                 [sys.executable, "-P", "-m", _WORKER_MODULE, str(run_dir)], cwd=run_dir, env=env, output=log
             )
@@ -134,7 +134,7 @@ class ProcessLauncher:
             key: value for key, value in self._environ.items() if not key.startswith("BACKPROPAGATE_UI__AUTH")
         }
         env |= {"BACKPROPAGATE_HOME": str(home)}
-        with (home / "logs" / "scheduler.log").open("ab") as log:
+        with _appended(home / "logs" / "scheduler.log") as log:
             process = platform.spawn_detached(
                 [sys.executable, "-P", "-m", _SCHEDULER_MODULE], cwd=home, env=env, output=log
             )
@@ -149,6 +149,11 @@ class ProcessLauncher:
         """Collect every ended child; their exit codes are forgotten."""
         for pid in [pid for pid, process in self._started.items() if process.poll() is not None]:
             del self._started[pid]
+
+
+def _appended(path: Path) -> IO[bytes]:
+    """Open a log for appending; a link in its place, or a second name of another file, is refused."""
+    return os.fdopen(platform.open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
 
 
 def _loads_from_hub(folder: RunFolder) -> bool:

@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from backprop_core import files
 from backprop_core.datasets.operations import (
     OPERATIONS,
     Convert,
@@ -36,7 +35,9 @@ from backprop_core.datasets.versions import (
 from backprop_core.datasets.write_rows import OutputFormat
 from backprop_core.errors import BackpropagateError, InputError, StateError
 from backprop_core.platform import FileLock
+from backprop_core.sandbox import check_segment
 from backprop_core.services.data_files import check_readable, list_data_files
+from backprop_core.services.room import require_room
 from backprop_core.workspace import Workspace
 
 FOLDER: Final = "datasets"
@@ -109,8 +110,9 @@ def make_versions(ws: Workspace, source: Path, operation: Operation) -> tuple[Ve
         RunError: RUNTIME_DISK_FULL.
     """
     check_readable(ws, source)
-    folder = _folder(ws)
-    files.require_free(folder, source.stat().st_size if source.exists() else 0, "The new version")
+    _folder(ws)
+    size = source.stat().st_size if source.exists() else 0
+    room = require_room(ws, size, "The new version")
     suffix = ".csv" if isinstance(operation, Convert) and operation.to == "csv" else ".jsonl"
     parts: list[Operation] = [operation]
     if isinstance(operation, Split):
@@ -121,14 +123,16 @@ def make_versions(ws: Workspace, source: Path, operation: Operation) -> tuple[Ve
             "STATE_RUN_LOCKED", "Another version is being made.", hint="Try again when it is done."
         )
     try:
-        return tuple(_apply(ws, part, source, folder, suffix) for part in parts)
+        return tuple(_apply(ws, part, source, suffix, room) for part in parts)
     finally:
         lock.release()
 
 
-def _apply(ws: Workspace, operation: Operation, source: Path, folder: Path, suffix: str) -> Version:
-    name = next_version(Path(f"{stem_of(source)}.jsonl"), folder, suffix).name
-    return apply(operation, source, ws.sandbox.path(FOLDER, name), now=_now(ws))
+def _apply(ws: Workspace, operation: Operation, source: Path, suffix: str, room: int) -> Version:
+    with ws.sandbox.held(FOLDER) as folder:
+        name = next_version(Path(f"{stem_of(source)}.jsonl"), folder, suffix).name
+        made = apply(operation, source, folder / check_segment(name), now=_now(ws), room_bytes=room)
+    return replace(made, path=ws.sandbox.path(FOLDER, name))
 
 
 def versions_of(ws: Workspace, path: Path) -> tuple[Version, ...]:
@@ -210,13 +214,14 @@ def save_pasted(ws: Workspace, name: str, text: str) -> Path:
     suffix = {"{": ".jsonl", "[": ".json"}.get(text.lstrip()[0], ".txt")
     file = f"{_safe(name.removesuffix(suffix)) or 'pasted'}-{secrets.token_hex(2)}{suffix}"
     _folder(ws)
+    require_room(ws, len(text.encode()), "The pasted text")
     with ws.sandbox.create(FOLDER, file) as stream:
         stream.write(text.encode())
     path = ws.sandbox.path(FOLDER, file)
     try:
         inspect_structure(path)
     except BackpropagateError:
-        ws.sandbox.to_trash(FOLDER, file)
+        ws.sandbox.remove(FOLDER, file)
         raise
     return path
 
@@ -241,10 +246,7 @@ def _safe(text: str) -> str:
 def _folder(ws: Workspace) -> Path:
     """Return the folder of versions, made when needed; a link in its place is refused."""
     ws.sandbox.prepare()
-    folder = ws.sandbox.path(FOLDER)
-    if folder.is_symlink():
-        raise StateError("SANDBOX_PATH_OUTSIDE", f"{folder.name} is a link; nothing is written through it.")
-    return folder
+    return ws.sandbox.path(FOLDER)
 
 
 def _now(ws: Workspace) -> datetime:

@@ -15,8 +15,8 @@ from backprop_core.ollama import require_name
 from backprop_core.planning.disk import reserve_bytes
 from backprop_core.runs.projection import ACTIVE
 from backprop_core.runs.store import RunFolder, RunSource
-from backprop_core.sandbox import check_segment
 from backprop_core.services.export_sources import ExportSource, base_folder, find_source, why_not_alone
+from backprop_core.services.room import require_room
 from backprop_core.workspace import Workspace
 
 FORMATS: Final[tuple[ExportFormat, ...]] = get_args(ExportFormat)
@@ -78,7 +78,10 @@ def check_request(ws: Workspace, request: ExportRequest, *, face: RunSource) -> 
     target = _target(ws, request, name, face)
     _check_source(source, request.format)
     needed = needed_bytes(ws, source, request.format, request.quantization, name=name)
-    files.require_free(target.parent, needed + reserve_bytes(None), "The export")
+    if face == "page":
+        require_room(ws, needed, "The export")
+    else:
+        files.require_free(target.parent, needed + reserve_bytes(None), "The export")
     return CheckedExport(source, name, target, needed)
 
 
@@ -173,9 +176,7 @@ def _target(ws: Workspace, request: ExportRequest, name: str, face: RunSource) -
     if request.format == "gguf" and target.suffix != ".gguf":
         target = target / derived
     if face == "page":
-        check_segment(target.name)
-    if face == "page" and not target.parent.resolve().is_relative_to(ws.sandbox.root.resolve()):
-        raise StateError("SANDBOX_PATH_OUTSIDE", f"{target.name} would lie outside of the app's folder.")
+        _prepare_place(ws, target)
     _require_unclaimed(ws, target)
     if target.exists():
         raise InputError(
@@ -184,6 +185,17 @@ def _target(ws: Workspace, request: ExportRequest, name: str, face: RunSource) -
             hint="Choose another name with `--output`, or move it away.",
         )
     return target
+
+
+def _prepare_place(ws: Workspace, target: Path) -> None:
+    """Make the folder of an export of the page, below the app's own and reached without a link."""
+    if not target.is_relative_to(ws.sandbox.root):
+        raise StateError("SANDBOX_PATH_OUTSIDE", f"{target.name} would lie outside of the app's folder.")
+    parts = target.relative_to(ws.sandbox.root).parts
+    ws.sandbox.path(*parts)
+    ws.sandbox.prepare()
+    ws.sandbox.make_folders(*parts[:-1])
+    ws.sandbox.require_no_twin(*parts)
 
 
 def _require_unclaimed(ws: Workspace, target: Path) -> None:

@@ -7,7 +7,9 @@ from importlib import metadata
 from pathlib import Path
 
 from backprop_core import platform
+from backprop_core.errors import BackpropagateError
 from backprop_core.files import free_bytes
+from backprop_core.services import ollama
 from backprop_core.services.system import look_at_card
 from backprop_core.telemetry.checks import EXTRAS, REQUIRED, Check, DoctorFacts, doctor_checks
 from backprop_core.telemetry.host import HostReader
@@ -33,6 +35,7 @@ def check_machine(home: Path) -> list[Check]:
         home=str(home),
         disk_free_bytes=free_bytes(home),
         home_lock_error=_lock_error(home),
+        ollama_version=_ollama_version(),
     )
     return doctor_checks(facts)
 
@@ -42,6 +45,13 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _ollama_version() -> str:
+    try:
+        return ollama.status().version
+    except BackpropagateError:
+        return ""
 
 
 def _lock_error(home: Path) -> str:

@@ -32,8 +32,12 @@ def create(
         version=__version__,
     )
     # The page writes below its own folder only; other faces keep their job folders out of the user's sight.
-    root = ws.settings.sandbox_root / "runs" if face == "page" else ws.home / "jobs"
-    return create_job(root, spec, info)
+    if face != "page":
+        return create_job(ws.home / "jobs", spec, info)
+    ws.sandbox.prepare()
+    with ws.sandbox.held("runs") as held:
+        made = create_job(held, spec, info)
+    return RunFolder(ws.sandbox.path("runs", made.path.name))
 
 
 def submit(ws: Workspace, folder: RunFolder, start_key: str | None = None) -> str:

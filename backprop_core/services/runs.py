@@ -18,6 +18,7 @@ from backprop_core.jobs import queue
 from backprop_core.runs.projection import RunState, Status
 from backprop_core.runs.series import MAX_POINTS, Point, read_history, thin
 from backprop_core.runs.store import JobSpec, RunFolder, RunInfo, RunKind
+from backprop_core.services import trash
 from backprop_core.workspace import Workspace
 
 STATUSES: tuple[Status, ...] = (
@@ -207,11 +208,13 @@ def kill(ws: Workspace, prefix: str) -> RunState:
     return queue.kill(ws, ws.database.find(prefix).state.run_id)
 
 
-def delete(ws: Workspace, prefix: str) -> RunState:
+def delete(ws: Workspace, prefix: str, *, for_good: bool = False) -> RunState:
     """Forget a run that has ended and remove its folder.
 
-    Runs of the web app go into the trash of its folder; others are removed from the disk. The
-    published adapter stays.
+    It goes into the trash, from where it can be taken back. The published adapter stays.
+
+    Args:
+        for_good: remove a folder that lies on another disk than the trash; without it that is refused.
 
     Raises:
         StateError: STATE_RUN_LOCKED when it has not ended.
@@ -226,11 +229,13 @@ def delete(ws: Workspace, prefix: str) -> RunState:
             f"Run {state.short_id} is {state.status}, but its process is still closing down.",
             hint="Try again in a moment.",
         )
-    if folder.path.is_relative_to(ws.sandbox.root):
-        ws.sandbox.prepare()
-        ws.sandbox.to_trash(*folder.path.relative_to(ws.sandbox.root).parts)
-    elif folder.path.is_dir() and not folder.path.is_symlink():
-        shutil.rmtree(folder.path)
+    if folder.path.is_dir() and not folder.path.is_symlink():
+        try:
+            trash.put(ws, folder.path, "run", state.name)
+        except StateError as error:
+            if error.code != "SANDBOX_PATH_OUTSIDE" or not for_good:
+                raise
+            shutil.rmtree(folder.path)
     ws.database.delete(state.run_id)
     return state
 

@@ -288,4 +288,8 @@ def _create(
         publish_to=None if is_page else str(output / PUBLISHED_ADAPTER),
         history_dir=None if is_page else str(output),
     )
-    return create_run(output / "runs", resolved, info, forecast_record(plan))
+    if not is_page:
+        return create_run(output / "runs", resolved, info, forecast_record(plan))
+    with ws.sandbox.held("runs") as held:
+        made = create_run(held, resolved, info, forecast_record(plan))
+    return RunFolder(ws.sandbox.path("runs", made.path.name))

@@ -20,6 +20,7 @@ from backprop_core.runs import index
 from backprop_core.runs.database import Database, set_aside
 from backprop_core.runs.leftovers import find_leftovers
 from backprop_core.runs.store import list_folders
+from backprop_core.services import trash
 from backprop_core.workspace import STORE_FILE, Workspace
 
 
@@ -172,8 +173,7 @@ def _put_away(ws: Workspace) -> Iterator[Finding]:
 def _remove(ws: Workspace, path: Path) -> str:
     """Take a leftover away: into the trash of the web app's folder, from the disk elsewhere."""
     if path.is_relative_to(ws.sandbox.root):
-        ws.sandbox.prepare()
-        ws.sandbox.to_trash(*path.relative_to(ws.sandbox.root).parts)
+        trash.put(ws, path, "leftover")
         return "moved into the trash"
     if path.is_dir():
         shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,6 +14,7 @@ from backprop_core.units import GIB, count, file_size, gib
 Status = Literal["ok", "warn", "fail"]
 
 OLDEST_PYTHON: Final = (3, 11)
+_UPDATE_TORCH: Final = "pip install --upgrade 'torch>=2.6'"
 _DISK_WARN_BYTES: Final = 10_000_000_000
 _VRAM_WARN_BYTES: Final = 6 * GIB
 
@@ -24,6 +26,10 @@ EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
     "monitoring": ("tensorboard", "trackers"),
     "validation": ("rensa", "near duplicates in data"),
 }
+# Below these a model that comes from elsewhere can run code when it is loaded.
+FLOORS: Final[Mapping[str, tuple[int, ...]]] = {"torch": (2, 6), "transformers": (5, 3)}
+# Below this Ollama reads outside the bounds of a hostile model file.
+OLLAMA_FLOOR: Final = (0, 17, 1)
 # Packages without which training cannot start.
 REQUIRED: Final = ("transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
 
@@ -45,6 +51,7 @@ class DoctorFacts:
     Attributes:
         packages: installed version by distribution name; None when it is not installed.
         home_lock_error: why the store's folder cannot be locked; empty when it can.
+        ollama_version: of the server that answers; empty when none does.
     """
 
     python: tuple[int, int, int]
@@ -57,6 +64,7 @@ class DoctorFacts:
     home: str
     disk_free_bytes: int
     home_lock_error: str
+    ollama_version: str = ""
 
 
 def doctor_checks(facts: DoctorFacts) -> list[Check]:
@@ -71,6 +79,7 @@ def doctor_checks(facts: DoctorFacts) -> list[Check]:
         *_extras(facts),
         _store(facts),
         _disk(facts),
+        *_ollama(facts),
     ]
 
 
@@ -91,6 +100,8 @@ def _torch(facts: DoctorFacts) -> Check:
         else {"cpu": "CPU only"}.get(torch.build, torch.build)
     )
     fact = f"{torch.version}, {kind}"
+    if is_below(torch.version, FLOORS["torch"]):
+        return Check("PyTorch", "fail", f"{fact}: it can be made to run code by a hostile file", _UPDATE_TORCH)
     if facts.is_macos:
         return Check("PyTorch", "warn", fact, "Training needs Linux or Windows; the rest works here.")
     if torch.has_nvidia_gpu and torch.problem:
@@ -137,6 +148,10 @@ def _required(facts: DoctorFacts) -> list[Check]:
         version = facts.packages.get(name)
         if version is None:
             checks.append(Check(name, "fail", "not installed", f"pip install {name}"))
+        elif name in FLOORS and is_below(version, FLOORS[name]):
+            floor = ".".join(map(str, FLOORS[name]))
+            fact = f"{version}: it can be made to run code by a hostile model"
+            checks.append(Check(name, "fail", fact, f"pip install '{name}>={floor}'"))
         else:
             checks.append(Check(name, "ok", version))
     return checks
@@ -164,6 +179,21 @@ def _extras(facts: DoctorFacts) -> list[Check]:
         hint = "pip uninstall pynvml; pip install --force-reinstall nvidia-ml-py"
         checks.append(Check("pynvml", "warn", "the old package hides nvidia-ml-py", hint))
     return checks
+
+
+def _ollama(facts: DoctorFacts) -> list[Check]:
+    if not facts.ollama_version:
+        return []
+    if is_below(facts.ollama_version, OLLAMA_FLOOR):
+        fact = f"{facts.ollama_version} reads hostile model files unsafely"
+        return [Check("Ollama", "warn", fact, "Update it to 0.17.1 or newer: https://ollama.com/download")]
+    return [Check("Ollama", "ok", facts.ollama_version)]
+
+
+def is_below(version: str, floor: tuple[int, ...]) -> bool:
+    """Return whether a version is older than `floor`; one that cannot be read is not."""
+    found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return found is not None and tuple(int(part or 0) for part in found.groups()) < floor
 
 
 def _store(facts: DoctorFacts) -> Check:

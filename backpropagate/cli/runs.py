@@ -149,7 +149,7 @@ def delete_run(
     run_id: RUN_ID,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
-    """Delete a run that has ended, with its checkpoints and adapter. A published adapter stays."""
+    """Move a run that has ended into the trash, with its checkpoints and adapter. A published adapter stays."""
     from backprop_core import units
     from backprop_core.services import runs
     from backpropagate.cli.opening import workspace
@@ -162,6 +162,6 @@ def delete_run(
         if not yes and not typer.confirm("Delete it?", err=True):
             talk("nothing was deleted")
             return ExitCode.USER
-        runs.delete(ws, state.run_id)
-    talk(f"run {state.short_id} was deleted")
+        runs.delete(ws, state.run_id, for_good=True)
+    talk(f"run {state.short_id} was deleted; `backprop trash list` shows what can be taken back")
     return ExitCode.OK

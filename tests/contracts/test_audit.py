@@ -19,6 +19,8 @@ ACTS = {
     "export",
     "push",
     "register",
+    "restore",
+    "purge",
 }
 
 

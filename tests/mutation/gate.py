@@ -282,8 +282,8 @@ MUTATIONS = (
     Mutation(
         "the gate fails closed without a policy",
         "backprop_app/security/guard.py",
-        "    return Guard(Policy(require_session=True), open_access(login, settings.home))\n",
-        "    return Guard(Policy(), None)\n",
+        "        require_session=login is not None, upload_cap_bytes",
+        "        require_session=False, upload_cap_bytes",
         (_TEST_LOGIN, "-k", "nobody_prepared"),
     ),
 )

@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from backprop_core.hub.model_folder import require_plain_adapter
 from backprop_core.config.proofs import CheckStatus, ProofCheck
 from backprop_core.engine.proof.engine_process import Engine
 from backprop_core.engine.proof.rows import ProofRow
@@ -63,10 +64,12 @@ def trained_certainty(
     transformers_logging.disable_progress_bar()
     try:
         trained = AutoModelForCausalLM.from_pretrained(
-            model, dtype=dtype, local_files_only=True, use_safetensors=True
+            model, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
         if adapter is not None:
-            trained = PeftModel.from_pretrained(trained, str(adapter)).merge_and_unload()
+            require_plain_adapter(adapter)
+            trained = PeftModel.from_pretrained(trained, str(adapter), use_safetensors=True)
+            trained = trained.merge_and_unload()
     except _LOAD_ERRORS as error:
         raise DependencyError(
             "DEP_MODEL_LOAD_FAILED", f"The trained model cannot be loaded to compare with: {str(error)[:200]}"

@@ -19,11 +19,11 @@ def test_the_program_alone_shows_its_help(backprop):
 
 
 def test_an_unknown_command_is_the_users_mistake(backprop):
-    code, out, err = backprop("trian")
+    code, out, err = backprop("trainn")
     assert code == 1
     assert out == ""
     assert err == (
-        "[INPUT_VALIDATION_FAILED]: No such command 'trian'. Did you mean 'train'?\n"
+        "[INPUT_VALIDATION_FAILED]: No such command 'trainn'. Did you mean 'train'?\n"
         "hint: `backprop --help` lists what it takes.\n"
     )
 

@@ -6,7 +6,13 @@ import pickle
 import pytest
 
 from backprop_core.errors import DependencyError
-from backprop_core.hub.model_folder import check_safetensors, read_config, require_loadable, weight_files
+from backprop_core.hub.model_folder import (
+    check_safetensors,
+    read_config,
+    require_loadable,
+    require_plain_adapter,
+    weight_files,
+)
 from tests.support.model_folders import safetensors_bytes, write_model_folder
 
 
@@ -137,3 +143,24 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(DependencyError, match="no tokenizer"):
         require_loadable(folder)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"auto_mapping": {"base_model_class": "X", "parent_library": "evil"}},
+        {"megatron_core": "evil.module"},
+        {"megatron_config": {"x": 1}},
+        {"auto_map": {"A": "b.C"}},
+    ],
+)
+def test_code_named_by_an_adapter_is_refused(tmp_path, config):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **config}))
+    with pytest.raises(DependencyError, match="loads code"):
+        require_plain_adapter(tmp_path)
+
+
+def test_an_adapter_as_its_library_saves_it_is_taken(tmp_path):
+    config = {"peft_type": "LORA", "auto_mapping": None, "megatron_config": None, "megatron_core": "megatron.core"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    require_plain_adapter(tmp_path)

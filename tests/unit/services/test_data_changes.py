@@ -108,7 +108,7 @@ def test_nothing_is_written_through_a_link(ws, folder, tmp_path):
     (ws.settings.sandbox_root / "datasets").symlink_to(elsewhere)
     with pytest.raises(StateError) as caught:
         make_versions(ws, write(folder, chat_lines(5)), Sample(rows=2))
-    assert caught.value.code == "SANDBOX_PATH_OUTSIDE"
+    assert caught.value.code == "SANDBOX_NOT_WRITABLE"
     assert list(elsewhere.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backprop_core.errors import BackpropagateError, InputError, RunError, StateError
+from backprop_core.errors import BackpropagateError, InputError, RunError
 from backprop_core.gguf import QUANTIZATIONS
 from backprop_core.services import exports, runs
 from backprop_core.services.export_checks import (
@@ -169,9 +169,10 @@ def test_the_page_does_not_write_through_a_link(ws, source, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (exports_root(ws, "page") / "gguf").symlink_to(outside)
-    with pytest.raises(StateError) as caught:
+    with pytest.raises(InputError) as caught:
         check_request(ws, ExportRequest(run_id, name="m"), face="page")
-    assert caught.value.code == "SANDBOX_PATH_OUTSIDE"
+    assert caught.value.code == "INPUT_PATH_TRAVERSAL"
+    assert list(outside.iterdir()) == []
 
 
 def test_the_same_start_key_is_one_job(ws, source, tmp_path):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from backprop_core.telemetry.checks import Check, DoctorFacts, doctor_checks
 from backprop_core.telemetry.gpu import GpuInfo
 from backprop_core.telemetry.torch_probe import TorchInstall, torch_facts
@@ -112,3 +114,24 @@ def test_a_nearly_full_disk_warns():
 
 def test_an_old_python_fails():
     assert _named(replace(GOOD, python=(3, 10, 4)), "Python").status == "fail"
+
+
+@pytest.mark.parametrize(("version", "status"), [("2.5.1+cu124", "fail"), ("2.6.0", "ok"), ("2.13.0", "ok")])
+def test_a_torch_that_unpickles_unsafely_fails(version, status):
+    torch = torch_facts(TorchInstall(version, "12.8", has_cuda_library=True), CARD, "")
+    assert _named(replace(GOOD, torch=torch), "PyTorch").status == status
+
+
+@pytest.mark.parametrize(("version", "status"), [("4.57.1", "fail"), ("5.2.9", "fail"), ("5.3.0", "ok")])
+def test_a_transformers_that_runs_code_of_a_config_fails(version, status):
+    facts = replace(GOOD, packages={**PACKAGES, "transformers": version})
+    assert _named(facts, "transformers").status == status
+
+
+@pytest.mark.parametrize(("version", "status"), [("0.17.0", "warn"), ("0.17.1", "ok"), ("1.0.0", "ok")])
+def test_an_ollama_that_reads_outside_of_a_file_is_warned_of(version, status):
+    assert _named(replace(GOOD, ollama_version=version), "Ollama").status == status
+
+
+def test_without_a_server_nothing_is_said_of_ollama():
+    assert [check for check in doctor_checks(GOOD) if check.name == "Ollama"] == []
