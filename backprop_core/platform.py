@@ -122,7 +122,7 @@ if sys.platform == "win32":  # pragma: no cover - exercised by the Windows job
     _ES_CONTINUOUS, _ES_SYSTEM_REQUIRED = 0x80000000, 0x00000001
 
     # By their whole path: a bare name is first looked for in the current folder.
-    _SYSTEM32: Final = Path(os.environ.get("SystemRoot", r"C:\Windows")) / "System32"
+    _SYSTEM32: Final = Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32"
     _POWERSHELL: Final = _SYSTEM32 / "WindowsPowerShell" / "v1.0" / "powershell.exe"
 
     NO_FOLLOW = 0
@@ -438,7 +438,10 @@ def keep_awake() -> Iterator[None]:
         return
     # The helper waits for the end of its input, so that it ends with this process, however that ends.
     helper = subprocess.Popen(
-        [program, *command[1:], "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program, *command[1:], "cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         yield

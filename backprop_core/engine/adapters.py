@@ -9,9 +9,9 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
-from backprop_core.hub.model_folder import require_plain_adapter
 from backprop_core.config.specs import TrainSpec
 from backprop_core.errors import InputError
+from backprop_core.hub.model_folder import require_plain_adapter
 from backprop_core.planning.model_shape import ModelShape
 
 if TYPE_CHECKING:

@@ -34,6 +34,9 @@ _LABELS: Final = {
     "ui__output_dir": "Folder of the page",
     "ui__port": "Port",
     "ui__host": "Address",
+    "ui__upload_limit_mib": "Largest upload",
+    "ui__quota_gib": "Quota",
+    "ui__trash_days": "Days in the trash",
     "ui__auth": "Login",
     "ui__auth_file": "Login file",
     "security__require_auth_for_share": "Login for sharing",
@@ -47,7 +50,7 @@ _LABELS: Final = {
 
 # Of the installation, the page may change these alone: whoever reaches it must not be able to widen what it
 # reaches, where files go or whom the app talks to.
-_OPEN: Final = frozenset({"ui.port", "log_level", "log_json", "debug"})
+_OPEN: Final = frozenset({"ui.port", "ui.trash_days", "log_level", "log_json", "debug"})
 _OF_EACH_RUN: Final = frozenset({"training.dataset", "run.name", "lora.from_adapter"})
 
 

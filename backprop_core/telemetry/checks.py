@@ -101,7 +101,9 @@ def _torch(facts: DoctorFacts) -> Check:
     )
     fact = f"{torch.version}, {kind}"
     if is_below(torch.version, FLOORS["torch"]):
-        return Check("PyTorch", "fail", f"{fact}: it can be made to run code by a hostile file", _UPDATE_TORCH)
+        return Check(
+            "PyTorch", "fail", f"{fact}: it can be made to run code by a hostile file", _UPDATE_TORCH
+        )
     if facts.is_macos:
         return Check("PyTorch", "warn", fact, "Training needs Linux or Windows; the rest works here.")
     if torch.has_nvidia_gpu and torch.problem:

@@ -12,12 +12,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from backprop_core.hub.model_folder import require_plain_adapter
 from backprop_core.config.proofs import CheckStatus, ProofCheck
 from backprop_core.engine.proof.engine_process import Engine
 from backprop_core.engine.proof.rows import ProofRow
 from backprop_core.engine.proof.thresholds import AMBER_KL, TIE_NATS, limits_of
 from backprop_core.errors import DependencyError
+from backprop_core.hub.model_folder import require_plain_adapter
 from backprop_core.telemetry.host import best_source
 
 _LIKELIEST: Final = 64

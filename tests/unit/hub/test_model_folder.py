@@ -161,6 +161,11 @@ def test_code_named_by_an_adapter_is_refused(tmp_path, config):
 
 
 def test_an_adapter_as_its_library_saves_it_is_taken(tmp_path):
-    config = {"peft_type": "LORA", "auto_mapping": None, "megatron_config": None, "megatron_core": "megatron.core"}
+    config = {
+        "peft_type": "LORA",
+        "auto_mapping": None,
+        "megatron_config": None,
+        "megatron_core": "megatron.core",
+    }
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     require_plain_adapter(tmp_path)
