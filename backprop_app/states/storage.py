@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import reflex as rx
@@ -22,6 +23,7 @@ from backprop_app.views.storage import (
 from backprop_core import units
 from backprop_core.errors import BackpropagateError
 from backprop_core.services import storage, trash
+from backprop_core.workspace import Workspace
 
 
 class StorageState(rx.State):
@@ -74,16 +76,18 @@ class StorageState(rx.State):
     @rx.event
     async def delete(self, key: str) -> Any:
         """Move a thing of the list into the trash."""
-        return await self._act(
-            "storage.delete", lambda ws: storage.delete(ws, key).name, "is in the trash", key
-        )
+        is_done, told = await _try(lambda ws: storage.delete(ws, key).name, "is in the trash")
+        if is_done:
+            await audit.note(self, "storage.delete", what=key)
+        return told
 
     @rx.event
     async def restore(self, trash_id: str) -> Any:
         """Move a thing of the trash back to where it came from."""
-        return await self._act(
-            "storage.restore", lambda ws: trash.restore(ws, trash_id).name, "is back", trash_id
-        )
+        is_done, told = await _try(lambda ws: trash.restore(ws, trash_id).name, "is back")
+        if is_done:
+            await audit.note(self, "storage.restore", what=trash_id)
+        return told
 
     @rx.event
     def ask_purge(self, trash_id: str) -> None:
@@ -105,35 +109,34 @@ class StorageState(rx.State):
     @rx.event
     async def purge(self) -> Any:
         """Remove the thing that was asked about for good."""
-        if not self.asks_purge:
-            return None
-        self.asks_purge = False
-        trash_id = self.asked.trash_id
-        return await self._act(
-            "storage.purge", lambda ws: _purged(ws, [trash_id]), "are free again", trash_id
-        )
+        ids, self.asks_purge = [self.asked.trash_id] if self.asks_purge else [], False
+        is_done, told = await _try_purge(ids)
+        if is_done:
+            await audit.note(self, "storage.purge", what=" ".join(ids))
+        return told
 
     @rx.event
     async def purge_old(self) -> Any:
         """Remove everything old from the trash for good."""
-        if not self.asks_purge_old:
-            return None
-        self.asks_purge_old = False
-        ids = list(self.old_ids)
-        return await self._act("storage.purge", lambda ws: _purged(ws, ids), "are free again", " ".join(ids))
-
-    async def _act(self, action: str, act: Any, done: str, what: str) -> Any:
-        """Do one thing, write it down, tell it, and look again."""
-        try:
-            name = await asyncio.to_thread(act, current().ws)
-        except BackpropagateError as error:
-            return [
-                ShellState.show_toast("That was not possible", f"{error.message} {error.hint}", "danger"),
-                StorageState.load,
-            ]
-        await audit.note(self, action, what=what)
-        return [ShellState.show_toast(f"{name} {done}", "", "ok"), StorageState.load]
+        ids, self.asks_purge_old = list(self.old_ids) if self.asks_purge_old else [], False
+        is_done, told = await _try_purge(ids)
+        if is_done:
+            await audit.note(self, "storage.purge", what=" ".join(ids))
+        return told
 
 
-def _purged(ws: Any, trash_ids: list[str]) -> str:
-    return units.file_size(trash.purge(ws, trash_ids))
+async def _try_purge(trash_ids: list[str]) -> tuple[bool, list[Any]]:
+    """Remove things for good; nothing happens when none was asked about."""
+    if not trash_ids:
+        return False, []
+    return await _try(lambda ws: units.file_size(trash.purge(ws, trash_ids)), "are free again")
+
+
+async def _try(act: Callable[[Workspace], str], done: str) -> tuple[bool, list[Any]]:
+    """Do one thing; return whether it was done, and the events that tell it and look again."""
+    try:
+        name = await asyncio.to_thread(act, current().ws)
+    except BackpropagateError as error:
+        told = ShellState.show_toast("That was not possible", f"{error.message} {error.hint}", "danger")
+        return False, [told, StorageState.load]
+    return True, [ShellState.show_toast(f"{name} {done}", "", "ok"), StorageState.load]
