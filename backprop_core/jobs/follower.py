@@ -24,15 +24,21 @@ from backprop_core.runs import outbox
 from backprop_core.runs.database import Row
 from backprop_core.runs.outbox import Post
 from backprop_core.runs.projection import ACTIVE, TERMINAL, RunState, apply
-from backprop_core.runs.series import MAX_POINTS, Point, point_of, read_history, sample_history, thin
+from backprop_core.runs.series import (
+    MAX_POINTS,
+    SAMPLED_BYTES,
+    Point,
+    point_of,
+    read_history,
+    sample_history,
+    thin,
+)
 from backprop_core.runs.store import RunFolder
 from backprop_core.workspace import Workspace
 
 _POLL_S: Final = 0.05
 _INDEX_EVERY_S: Final = 0.5
 _KEPT_EVENTS: Final = 200
-# About ten thousand steps, read in a tenth of a second.
-_SAMPLED_BYTES: Final = 8 << 20
 _KEPT_POINTS: Final = 10 * MAX_POINTS
 _NOTICES: Final = 5
 
@@ -91,7 +97,7 @@ class LiveRun:
         self._points: list[tuple[int, Point]] = []
         self._thinned_to = 0
         self._events: deque[Event] = deque(maxlen=_KEPT_EVENTS)
-        self.is_sample = row.offset > _SAMPLED_BYTES
+        self.is_sample = row.offset > SAMPLED_BYTES
 
     def load(self) -> None:
         """Read the known part of the journal; of a very long one a sample, so that a page need not wait."""

@@ -14,6 +14,9 @@ from backprop_core.events.types import Event, Metrics
 
 MAX_POINTS: Final = 2000
 
+# About ten thousand steps, read in a tenth of a second; of a longer journal a sample is shown at first.
+SAMPLED_BYTES: Final = 8 << 20
+
 _EDGE_BYTES: Final = 64 << 10
 # Quotes inside text are escaped in JSON, so that these stand only where a type is named.
 _METRICS: Final = b'"type":"metrics"'
@@ -43,8 +46,10 @@ def points_of(events: Iterable[Event]) -> list[Point]:
     return [by_step[step] for step in sorted(by_step)]
 
 
-def read_history(path: Path, end: int) -> Iterator[tuple[int, Point] | Event]:
-    """Yield numbered points and all other events but telemetry, from the first `end` bytes of a journal.
+def read_history(
+    path: Path, end: int, *, with_telemetry: bool = False
+) -> Iterator[tuple[int, Point] | Event]:
+    """Yield numbered points and all other events, from the first `end` bytes of a journal.
 
     A step is read without its model, about ten times as fast: a run may have a million of them.
     """
@@ -58,7 +63,7 @@ def read_history(path: Path, end: int) -> Iterator[tuple[int, Point] | Event]:
             position += len(line)
             if position > end:
                 return
-            found = _read_line(line)
+            found = _read_line(line, with_telemetry=with_telemetry)
             if found is not None:
                 yield found
 
@@ -83,8 +88,8 @@ def sample_history(path: Path, end: int, count: int = MAX_POINTS) -> Iterator[tu
             yield found
 
 
-def _read_line(line: bytes) -> tuple[int, Point] | Event | None:
-    if _TELEMETRY in line:
+def _read_line(line: bytes, *, with_telemetry: bool = False) -> tuple[int, Point] | Event | None:
+    if _TELEMETRY in line and not with_telemetry:
         return None
     if _METRICS not in line:
         return parse_line(line)

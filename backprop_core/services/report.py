@@ -16,16 +16,16 @@ from typing import Any, Final
 from backprop_core import units
 from backprop_core.errors import ErrorRecord, InputError
 from backprop_core.events import types as ev
-from backprop_core.events.journal import JournalReader
 from backprop_core.jobs import queue
 from backprop_core.runs.projection import TERMINAL, RunState
-from backprop_core.runs.series import Point, point_of, thin
+from backprop_core.runs.series import Point, read_history, thin
 from backprop_core.runs.store import RunFolder
 from backprop_core.workspace import Workspace
 
 CURVE_POINTS: Final = 60
 _LAST: Final = timedelta(hours=12)
 _MOST_RUNS: Final = 200
+_MOST_POINTS: Final = 40_000
 _LONGEST: Final = timedelta(days=366)
 # Power is sampled once a second; a longer hole in the samples was not measured.
 _LONGEST_SAMPLE_S: Final = 5.0
@@ -152,7 +152,9 @@ def _ended_at(state: RunState) -> datetime:
 
 def _report_of(state: RunState) -> RunReport:
     facts = _Facts()
-    facts.read(JournalReader(RunFolder(Path(state.folder)).journal_path).read_all())
+    path = RunFolder(Path(state.folder)).journal_path
+    size = path.stat().st_size if path.is_file() else 0
+    facts.read(read_history(path, size, with_telemetry=True))
     began = datetime.fromisoformat(state.started_at or state.created_at)
     seconds = state.seconds or max(0.0, (_ended_at(state) - began).total_seconds())
     best_step, best_loss = facts.best()
@@ -188,14 +190,15 @@ class _Facts:
         self._held_out: dict[int, float] = {}
         self._power: tuple[float, float] | None = None
 
-    def read(self, events: Iterable[ev.Event]) -> None:
-        """Take in every event."""
-        for event in events:
-            body = event.body
-            if isinstance(body, ev.Metrics):
-                self._points[body.step] = point_of(body)
-            elif isinstance(body, ev.TelemetrySampled):
-                self._add_power(event.mono, body.gpu_power_w)
+    def read(self, history: Iterable[tuple[int, Point] | ev.Event]) -> None:
+        """Take in every point and event."""
+        for found in history:
+            if not isinstance(found, ev.Event):
+                self._add_point(found[1])
+                continue
+            body = found.body
+            if isinstance(body, ev.TelemetrySampled):
+                self._add_power(found.mono, body.gpu_power_w)
             elif isinstance(body, ev.Evaluated):
                 if body.loss is not None:
                     self._held_out[body.step] = body.loss
@@ -216,6 +219,13 @@ class _Facts:
             return 0, None
         step = min(finite, key=lambda number: finite[number])
         return step, finite[step]
+
+    def _add_point(self, point: Point) -> None:
+        self._points[point.step] = point
+        if len(self._points) > _MOST_POINTS:
+            # Thinning keeps the lowest loss of each stretch.
+            kept = thin([self._points[step] for step in sorted(self._points)], _MOST_POINTS // 2)
+            self._points = {point.step: point for point in kept}
 
     def _add_power(self, mono: float, power_w: float | None) -> None:
         if power_w is None:

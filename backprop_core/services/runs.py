@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from backprop_core.config.resolve import Origin
 from backprop_core.config.specs import TrainSpec
@@ -20,6 +20,8 @@ from backprop_core.runs.series import MAX_POINTS, Point, read_history, thin
 from backprop_core.runs.store import JobSpec, RunFolder, RunInfo, RunKind
 from backprop_core.services import trash
 from backprop_core.workspace import Workspace
+
+_SMALL_CURVE: Final = 200
 
 STATUSES: tuple[Status, ...] = (
     "queued",
@@ -115,7 +117,7 @@ def run_detail(ws: Workspace, prefix: str) -> RunDetail:
 
 
 def series(ws: Workspace, prefix: str, limit: int = MAX_POINTS) -> list[Point]:
-    """Return the points of a run, at most `limit`, the extremes kept."""
+    """Return the points of a run, at most `limit`, the extremes kept; a small curve of a long run is a sample."""
     path = RunFolder(Path(get_run(ws, prefix).folder)).journal_path
     size = path.stat().st_size if path.is_file() else 0
     by_step = {found[1].step: found[1] for found in read_history(path, size) if not isinstance(found, Event)}

@@ -62,7 +62,7 @@ def test_a_long_run_is_held_in_bounded_memory_and_sent_thinned(ws, monkeypatch):
 
 def test_a_very_long_run_opens_with_a_sample_and_becomes_exact(ws, monkeypatch):
     row = journal_of(ws, 3000)
-    monkeypatch.setattr(follower, "_SAMPLED_BYTES", 100_000)
+    monkeypatch.setattr(follower, "SAMPLED_BYTES", 100_000)
 
     async def look() -> tuple[int, int, bool]:
         following = Follower(ws)
