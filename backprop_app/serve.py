@@ -8,9 +8,9 @@ exposed. Decides nothing about what may reach the app; that is the policy's and 
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import os
+import signal
 import socket
 import sys
 import webbrowser
@@ -21,12 +21,13 @@ from typing import Any, Final
 
 from backprop_app.build import manifest
 from backprop_app.listening import LOOPBACK, bind, knock_privately, make_server
-from backprop_app.security import modes
+from backprop_app.security import containers, modes
 from backprop_app.security.probe import Result, knocks, probe
 from backprop_app.security.rules import Policy, is_loopback
 from backprop_app.sharing import providers
 from backprop_app.sharing.running import Sharing, find_provider, serve_shared
 from backprop_app.sharing.share import Way
+from backprop_core import platform
 from backprop_core.config.settings import load_settings
 from backprop_core.errors import RunError, StateError
 from backprop_core.platform import FileLock, private_umask
@@ -35,6 +36,8 @@ from backprop_core.services.access import Login, set_up_login
 from backprop_core.version import __version__
 
 _SHARE_FOR: Final = "72h"
+# Below the time that the compose file gives the container to stop.
+_WORKERS_END_S: Final = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +114,14 @@ def serve(options: ServeOptions) -> None:
     manifest.read()
     lock = FileLock(_prepared(entry.home) / "ui.lock")
     sockets = bind(options.host, options.port)
+    if containers.in_image():
+        # What stops a container sends this signal, and the workers end with the container.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _require_alone(lock)
         asyncio.run(_run(options, entry, sockets))
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped. Runs go on.\n")
+        sys.stderr.write(_farewell(options))
     finally:
         lock.release()
         for listening in sockets:
@@ -138,6 +144,21 @@ def _require_alone(lock: FileLock) -> None:
         raise StateError(
             "STATE_UI_RUNNING", f"The process {lock.holder_pid()} serves the web app of {lock.path.parent}."
         )
+
+
+def _farewell(options: ServeOptions) -> str:
+    """Return the last line; in a container, end the runs in good order first."""
+    if not containers.in_image():
+        return "Stopped. Runs go on.\n"
+    from backprop_core.jobs.shutdown import interrupt_all
+    from backprop_core.services.opening import open_workspace
+
+    ws = open_workspace(environ=options.environ, overrides=options.overrides)
+    try:
+        left = interrupt_all(ws, _WORKERS_END_S)
+    finally:
+        ws.close()
+    return f"Stopped. {len(left)} runs did not end in time.\n" if left else "Stopped. Runs can be resumed.\n"
 
 
 def check(options: ServeOptions) -> list[Result]:
@@ -167,7 +188,15 @@ def entry_for(options: ServeOptions) -> Entry:
         file=options.auth_file,
         config_file=settings.ui__auth_file,
     )
-    decided = modes.decide(options.wanted, has_credential=login is not None)
+    names = tuple(filter(None, (name.strip() for name in settings.ui__allow_hosts.split(","))))
+    wanted = replace(
+        options.wanted,
+        allow_hosts=(*options.allow_hosts, *names),
+        trusts_published=settings.security__trust_published_loopback,
+        published=settings.ui__published_address,
+        peers=containers.gateways() if containers.in_image() else frozenset(),
+    )
+    decided = modes.decide(wanted, has_credential=login is not None)
     policy = replace(decided, upload_cap_bytes=settings.ui__upload_limit_mib << 20)
     return Entry(policy, login, settings.home, _sharing(options) if options.share else None)
 
@@ -272,6 +301,11 @@ def announce(options: ServeOptions, entry: Entry, port: int) -> None:
         lines.append(
             "warning: the connection is not encrypted; who can listen on this network reads what you type."
         )
+    if entry.policy.mode == "container":
+        lines.append(
+            "The port is published on the loopback of the machine, and connections from elsewhere are refused. "
+            "To publish it wider, set BACKPROPAGATE_UI__AUTH."
+        )
     lines += [f"warning: {text}" for text in (entry.login.warnings if entry.login else ())]
     others = other_accounts() if entry.login is None else []
     if others:
@@ -294,4 +328,4 @@ def other_accounts() -> list[str]:
     """Return the names of other people logged in on this machine."""
     import psutil
 
-    return sorted({user.name for user in psutil.users()} - {getpass.getuser()})
+    return sorted({user.name for user in psutil.users()} - {platform.user_name()})

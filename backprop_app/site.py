@@ -25,7 +25,10 @@ def prepare_environment(work: Path) -> None:
     Must run before Reflex is imported.
     """
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.copytree(manifest.UI_DIR / "backend", work / "backend", dirs_exist_ok=True)
+    # Content alone: an installation may be read-only, and the next start writes these files again.
+    shutil.copytree(
+        manifest.UI_DIR / "backend", work / "backend", dirs_exist_ok=True, copy_function=shutil.copyfile
+    )
     os.environ.update(
         REFLEX_ENV_MODE="prod",
         REFLEX_BACKEND_ONLY="true",

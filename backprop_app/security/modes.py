@@ -6,14 +6,16 @@ named below is refused.
 
 from __future__ import annotations
 
-import getpass
 import socket
 from dataclasses import dataclass
 from typing import Final
 
 from backprop_app.security.rules import Mode, Policy, is_loopback, parse_host
+from backprop_core import platform
 from backprop_core.errors import InputError
 
+_AUTH: Final = "BACKPROPAGATE_UI__AUTH"
+_TRUST: Final = "BACKPROPAGATE_SECURITY__TRUST_PUBLISHED_LOOPBACK"
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})  # noqa: S104 - compared, not bound
 
 
@@ -28,6 +30,9 @@ class Wanted:
         share_via: who provides the tunnel.
         share_for: how long it may last.
         allow_hosts: names besides the loopback ones under which the app may be reached.
+        trusts_published: whether the operator says that the container's port is published on loopback.
+        published: the address on which it is.
+        peers: who may connect to it then; empty outside our image.
     """
 
     host: str = "127.0.0.1"
@@ -36,6 +41,14 @@ class Wanted:
     share_via: str = ""
     share_for: str = ""
     allow_hosts: tuple[str, ...] = ()
+    trusts_published: bool = False
+    published: str = ""
+    peers: frozenset[str] = frozenset()
+
+    @property
+    def is_published_to_itself(self) -> bool:
+        """Whether this is a container that nobody but its own machine reaches."""
+        return self.trusts_published and bool(self.peers) and is_loopback(self.published)
 
 
 def require_credential(wanted: Wanted, *, has_credential: bool) -> None:
@@ -53,7 +66,15 @@ def require_credential(wanted: Wanted, *, has_credential: bool) -> None:
     for flag, value in (("--share-via", wanted.share_via), ("--share-for", wanted.share_for)):
         if value and not wanted.share:
             raise InputError("INPUT_VALIDATION_FAILED", f"{flag} says how, but --share is not there.")
+    if wanted.trusts_published and not wanted.peers:
+        raise InputError(
+            "INPUT_AUTH_REQUIRED",
+            f"{_TRUST}=true is for the container image alone, and this is not it.",
+            hint=f"Unset it. To listen on other addresses set a login: {_AUTH}=user:password",
+        )
     what = _exposes(wanted)
+    if what and wanted.peers and not has_credential:
+        raise _published_without_login(wanted, what)
     if what and not has_credential:
         raise InputError(
             "INPUT_AUTH_REQUIRED",
@@ -76,6 +97,10 @@ def decide(wanted: Wanted, *, has_credential: bool) -> Policy:
     names = {_name(text) for text in wanted.allow_hosts}
     if not is_loopback(wanted.host) and not is_everywhere(wanted.host):
         names.add(_name(f"[{wanted.host}]" if ":" in wanted.host else wanted.host))
+    if wanted.is_published_to_itself and not has_credential:
+        return Policy(mode="container", peers=wanted.peers)
+    if wanted.peers and wanted.published and not is_everywhere(wanted.published):
+        names.add(_name(f"[{wanted.published}]" if ":" in wanted.published else wanted.published))
     mode: Mode = "share" if wanted.share else "local" if is_loopback(wanted.host) else "lan"
     # Behind a tunnel a further name is one that an https server hands on.
     tls = frozenset(names) if wanted.share else frozenset()
@@ -84,7 +109,7 @@ def decide(wanted: Wanted, *, has_credential: bool) -> Policy:
 
 def ssh_line(port: int) -> str:
     """Return the command that forwards the port from another machine."""
-    return f"ssh -L {port}:localhost:{port} {getpass.getuser()}@{socket.gethostname()}"
+    return f"ssh -L {port}:localhost:{port} {platform.user_name()}@{socket.gethostname()}"
 
 
 def reverse_line(port: int) -> str:
@@ -97,11 +122,31 @@ def is_everywhere(host: str) -> bool:
     return host in _EVERYWHERE
 
 
+def _published_without_login(wanted: Wanted, what: str) -> InputError:
+    """Return the refusal of a container, with the line to add to its compose file."""
+    if not wanted.trusts_published:
+        why = f"{_TRUST} is not set"
+    elif not is_loopback(wanted.published):
+        why = f"the port is published on {wanted.published or 'an address that is not named'}"
+    else:
+        why = f"{what} goes beyond the machine itself"
+    return InputError(
+        "INPUT_AUTH_REQUIRED",
+        f"The container would let others reach this machine: {why}, and no login is set up.",
+        hint=(
+            f"Add under `environment:` of the service the line   {_AUTH}: user:password   or use the "
+            f'compose file as it is shipped: published on 127.0.0.1, with   {_TRUST}: "true"'
+        ),
+    )
+
+
 def _exposes(wanted: Wanted) -> str:
     """Return the flag that makes the app reachable from elsewhere, empty when none does."""
     if wanted.share:
         return "--share"
-    if not is_loopback(wanted.host):
+    if not is_loopback(wanted.host) and not (
+        is_everywhere(wanted.host) and wanted.is_published_to_itself and not wanted.allow_hosts
+    ):
         return f"--host {wanted.host}"
     return f"--allow-host {wanted.allow_hosts[0]}" if wanted.allow_hosts else ""
 

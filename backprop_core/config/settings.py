@@ -53,6 +53,17 @@ class Settings(BaseModel):
     security__require_auth_for_share: bool = Field(
         True, description="Sharing needs a login; false is refused, there is no way around it."
     )
+    security__trust_published_loopback: bool = Field(
+        False,
+        description="Set by the image's compose file alone, which publishes the port on 127.0.0.1; refused "
+        "elsewhere.",
+    )
+    ui__published_address: str = Field(
+        "", description="Address of the machine on which the compose file publishes the port."
+    )
+    ui__allow_hosts: str = Field(
+        "", description="Further names under which the web app may be reached, with commas between them."
+    )
     notify__webhook: SecretStr | None = Field(
         None,
         description="Address (http or https) that is told when a run is done or failed; on this machine or "
@@ -94,8 +105,10 @@ class Settings(BaseModel):
 # May carry a token, so that it is never shown, logged or given to a worker.
 SECRETS: Final = frozenset({"ui__auth", "notify__webhook"})
 
-# The file's own place, and a secret that others may read with the file.
-NOT_IN_FILE: Final = frozenset({"home", "ui__auth"})
+# The file's own place, a secret that others may read with the file, and what describes one start of a container.
+NOT_IN_FILE: Final = frozenset(
+    {"home", "ui__auth", "security__trust_published_loopback", "ui__published_address"}
+)
 
 _VARIABLES: Final = {f"{ENV_PREFIX}{name}".upper(): name for name in Settings.model_fields}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from backprop_core import platform
 from backprop_core.auth.audit import AuditLog
 from backprop_core.auth.credential import Credential, weakness
 from backprop_core.auth.sources import given_credential
@@ -149,4 +149,4 @@ def _opened(home: Path, clock: Clock | None) -> Iterator[tuple[AuthStore, AuditL
 
 
 def _note(log: AuditLog, action: str, **facts: str) -> None:
-    log.write(action, user=getpass.getuser(), peer=_PEER, **facts)
+    log.write(action, user=platform.user_name(), peer=_PEER, **facts)
