@@ -16,6 +16,7 @@ from backprop_core.errors import BackpropagateError
 from backprop_core.events.types import LegMerged, LegStarted, RunCompleted, RunFailed, RunResumed
 from backprop_core.runs.campaigns import CampaignLegs, campaign_state
 from backprop_core.runs.leg_files import LegFiles
+from benchmarks.continual.recompute import recompute
 from tests.support.attempts import attempt, bodies, metrics, types, write_rows
 from tests.support.campaigns import LEGS, matrix, new_campaign, planned, weights, write_sources
 
@@ -105,6 +106,13 @@ def test_a_leg_starts_from_the_orthonormal_a_and_the_fine_tuned_b_of_the_last(st
     begun, own = seen[2], weights(folder, "own", 1)
     for name, value in own.items():
         assert torch.equal(begun[name], slao.orthonormal_rows(value) if ".lora_A." in name else value)
+
+
+def test_the_matrix_is_the_one_that_a_separate_script_finds_in_the_saved_adapters(whole, tiny_model):
+    found, told = recompute(whole.path, tiny_model), matrix(whole)
+    assert found.keys() == told.keys()
+    for key, losses in found.items():
+        assert told[key] == pytest.approx(losses, abs=1e-4), key
 
 
 def test_replayed_rows_come_on_top_of_the_own_ones(whole):
