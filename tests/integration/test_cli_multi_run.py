@@ -73,7 +73,7 @@ def test_a_campaign_killed_in_its_second_leg_goes_on_when_it_is_called_again(wor
     assert again.stdout == f"{work / 'output' / 'lora'}\n"
     assert (work / "output" / "lora" / "run_id").read_text().strip() == run_id
 
-    shown = json.loads(run(work, "multi-run", "--show", run_id, "--json").stdout)
+    shown = json.loads(run(work, "multi-run", "--show", run_id, "--json").stdout)["campaign"]
     assert [leg["status"] for leg in shown["legs"]] == ["merged"] * 3
     assert (shown["status"], shown["product_leg"], shown["step"]) == ("completed", 3, 180)
     assert [(row["leg"], row["adapter"]) for row in shown["matrix"]] == [
