@@ -18,7 +18,7 @@ def export_list() -> rx.Component:
     head = rx.el.tr(
         rx.el.th("File"),
         rx.el.th("Made", class_name="hide-s"),
-        rx.el.th("Size", class_name="r"),
+        rx.el.th("Size", class_name="r hide-s"),
         rx.el.th("Proof"),
         rx.el.th("Ollama", class_name="hide-s hide-n"),
         rx.el.th(rx.el.span("Actions", class_name="sr"), class_name="r"),
@@ -35,7 +35,7 @@ def export_list() -> rx.Component:
 def _row(item: Any) -> rx.Component:
     run_line = rx.cond(
         item.run_line != "",
-        CopyButton.create(icon("prompt", "s"), text=item.run_line, class_name="btn sm ghost"),
+        CopyButton.create(icon("prompt", "s"), text=item.run_line, class_name="btn sm ghost hide-s"),
         rx.fragment(),
     )
     download = rx.cond(
@@ -44,7 +44,7 @@ def _row(item: Any) -> rx.Component:
             icon("download", "s"),
             "Download",
             href=item.href,
-            class_name="btn sm",
+            class_name="btn sm hide-s",
             # The router would take the click for a change of the page.
             custom_attrs={"download": "", "reloadDocument": True},
         ),
@@ -80,13 +80,13 @@ def _row(item: Any) -> rx.Component:
     return rx.el.tr(
         rx.el.td(rx.el.span(item.name, class_name="mono m", title=item.path), class_name="wrapcell"),
         rx.el.td(item.made, class_name="t2 hide-s"),
-        rx.el.td(item.size, class_name="r"),
+        rx.el.td(item.size, class_name="r hide-s"),
         rx.el.td(proof),
         rx.el.td(item.ollama, class_name="t2 hide-s hide-n"),
         rx.el.td(
             rx.el.div(
                 run_line,
-                CopyButton.create(icon("copy", "s"), text=item.path, class_name="btn sm ghost"),
+                CopyButton.create(icon("copy", "s"), text=item.path, class_name="btn sm ghost hide-s"),
                 push,
                 try_it,
                 download,
