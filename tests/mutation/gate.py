@@ -1,4 +1,4 @@
-"""Takes each protection of the gate out, one at a time, and shows that a test goes red.
+"""Takes each protection of the gate, the sandbox and the readers of foreign files out, one at a time, and shows that a test goes red.
 
 `python -m tests.mutation.gate` works through all of them on a copy of the source; `--quick` through those
 without which the app would be open. A mutation that no test catches is a hole in the tests: exit 1.
@@ -19,7 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_COPIED = ("backprop_core", "backprop_app", "backpropagate", "tests", "assets", "examples", "pyproject.toml")
+_COPIED = (
+    "backprop_core",
+    "backprop_app",
+    "backpropagate",
+    "tests",
+    "assets",
+    "examples",
+    "pyproject.toml",
+    "benchmarks",
+)
 _GATE = "backprop_app/security/gate.py"
 _RULES = "backprop_app/security/rules.py"
 _TIMEOUT_S = 300
@@ -96,6 +105,65 @@ MUTATIONS = (
         "            if wait < 0:\n",
         ("tests/unit/auth/test_limiter.py",),
         is_quick=True,
+    ),
+    Mutation(
+        "folders opened by handle, no link followed",
+        "backprop_core/platform.py",
+        "    _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC\n",
+        "    _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC\n",
+        ("tests/unit/test_sandbox.py", "-k", "link"),
+        is_quick=True,
+    ),
+    Mutation(
+        "files with a second name are not written to",
+        "backprop_core/platform.py",
+        "    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:\n",
+        "    if False:\n",
+        ("tests/unit/test_sandbox.py", "-k", "second_name"),
+    ),
+    Mutation(
+        "quota",
+        "backprop_core/services/room.py",
+        "    if ws.settings.ui__quota_gib is not None:\n",
+        "    if False:\n",
+        ("tests/unit/services/test_trash.py", "-k", "quota"),
+        is_quick=True,
+    ),
+    Mutation(
+        "reserve of the disk",
+        "backprop_core/services/room.py",
+        "disk.free - reserve_bytes(disk.total)",
+        "disk.free",
+        ("tests/unit/services/test_trash.py", "-k", "reserve"),
+    ),
+    Mutation(
+        "only listed things are deleted",
+        "backprop_core/services/trash.py",
+        "if prefix and entry.trash_id.startswith(prefix)]",
+        "if entry.trash_id.startswith(prefix)]",
+        ("tests/unit/services/test_trash.py", "-k", "in_the_trash"),
+    ),
+    Mutation(
+        "code named by a config is refused",
+        "backprop_core/hub/model_folder.py",
+        "        if (key in _REMOTE_CODE_FIELDS and item not in (None, False, {})) or _names_repository(key, item):\n",
+        "        if False:\n",
+        ("tests/unit/hub/test_model_folder.py", "-k", "code"),
+        is_quick=True,
+    ),
+    Mutation(
+        "pickled weights are refused",
+        "backprop_core/gguf/source.py",
+        "    if pickles:\n",
+        "    if False:\n",
+        ("tests/unit/gguf/test_safetensors.py", "-k", "pickle"),
+    ),
+    Mutation(
+        "limits of a template's child",
+        "backprop_core/datasets/rendering.py",
+        "within_s=self._patience_s",
+        "within_s=self._patience_s + 8",
+        ("tests/integration/test_data_child.py", "-k", "without_end_is_stopped_in_time"),
     ),
     Mutation(
         "session check of requests",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -236,3 +237,14 @@ def test_the_reserve_of_the_disk_stays_free(ws, monkeypatch):
     assert room.room_bytes(ws) == 10
     with pytest.raises(RunError):
         room.require_room(ws, 11, "The upload")
+
+
+def test_the_end_of_a_log_of_a_gibibyte_is_read_at_once(ws):
+    folder = ended_run(ws)
+    with (folder / "worker.log").open("wb") as log:
+        log.truncate(1 << 30)
+        log.seek(1 << 30)
+        log.write(b"\nthe last line\n")
+    start = time.monotonic()
+    assert runs.log_tail(ws, folder.name)[-1] == "the last line"
+    assert time.monotonic() - start < 1.0
