@@ -415,9 +415,14 @@ def spawn_piped(
 
 
 def find_program(name: str) -> str | None:
-    """Return the whole path of a program on PATH; None when it is not there, or in the current folder."""
+    """Return the whole path of a program on PATH; None when it is not there, or in the current folder.
+
+    A program of that name where somebody happens to stand is not the user's tool.
+    """
     found = shutil.which(name)
-    return found if found is not None and Path(found).is_absolute() else None
+    if found is None or not Path(found).is_absolute() or Path(found).parent == Path.cwd():
+        return None
+    return found
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ environment and does not judge the file; the caller checks its digest.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Final
 
 from backprop_core.errors import DependencyError
 from backprop_core.hub.records import Progress
+from backprop_core.platform import find_program
 from backprop_core.redact import redact
 
 _POLL_S: Final = 0.2
@@ -158,9 +158,8 @@ def _commands(wheel: WheelFile, work: Path) -> list[tuple[str, list[str]]]:
     common = ["--no-deps", "--only-binary", ":all:"]
     pip = [sys.executable, "-m", "pip", "download", *common, "--dest", str(work), wheel.requirement]
     commands = [("pip", pip)]
-    uv = shutil.which("uv")
-    # A program of that name in the current folder is not the user's tool.
-    if uv is not None and Path(uv).is_absolute() and Path(uv).parent != Path.cwd():
+    uv = find_program("uv")
+    if uv is not None:
         target = ["--target", str(work / "target"), "--link-mode", "copy", "--python", sys.executable]
         commands.append(("uv", [uv, "pip", "install", *common, *target, wheel.requirement]))
     return commands

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def test_every_test_of_a_row_exists(row):
         assert any(f"def {name}(" in source for source in sources), f"{row}: {file}::{name}"
 
 
+@functools.cache
 def calls() -> list[tuple[Path, ast.Call]]:
     return [
         (path, node)

@@ -24,6 +24,7 @@ from backprop_core.engine.chat.stopping import StopFilter
 from backprop_core.engine.devices import Device, select_device, use_physical_cores
 from backprop_core.engine.loading import load_weights, read_config
 from backprop_core.errors import InputError
+from backprop_core.hub.model_folder import require_plain_adapter
 from backprop_core.planning.records import Quantization
 
 if TYPE_CHECKING:
@@ -221,6 +222,7 @@ def _held(folder: Path, device: Device) -> Quantization:
 
 def _with_adapter(model: PreTrainedModel, folder: Path, base: str) -> Any:
     try:
+        require_plain_adapter(folder)
         return PeftModel.from_pretrained(model, folder, use_safetensors=True)
     except (ValueError, RuntimeError, KeyError, OSError, TypeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()

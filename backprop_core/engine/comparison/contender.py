@@ -19,6 +19,7 @@ from backprop_core.engine.devices import Device
 from backprop_core.engine.failures import is_out_of_memory
 from backprop_core.engine.loading import held, without_bars
 from backprop_core.errors import DependencyError
+from backprop_core.hub.model_folder import require_plain_adapter
 from backprop_core.planning.records import Quantization
 
 if TYPE_CHECKING:
@@ -91,11 +92,13 @@ def loaded(
                 model,
                 dtype=device.dtype,
                 local_files_only=True,
+                trust_remote_code=False,
                 use_safetensors=True,
                 **held(device, quantization),
             )
             if adapter is not None:
-                weights = PeftModel.from_pretrained(weights, str(adapter))
+                require_plain_adapter(adapter)
+                weights = PeftModel.from_pretrained(weights, str(adapter), use_safetensors=True)
     except _LOAD_ERRORS as error:
         if is_out_of_memory(error):
             raise
