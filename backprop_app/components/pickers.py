@@ -1,4 +1,7 @@
-"""The two choices of the Train page: a base model and a data file, from a list or typed."""
+"""A base model or a data file, from a list or typed.
+
+Serves every State that has `open_picker`, `errors`, `show_picker`, `pick` and `pick_typed`.
+"""
 
 from __future__ import annotations
 
@@ -9,61 +12,75 @@ import reflex as rx
 from backprop_app.components.basics import field_error
 from backprop_app.components.icons import icon
 from backprop_app.components.local import Upload, link
-from backprop_app.states.train import TrainState
 
+DATA_HINT: Final = "Path below a folder of the app"
 ACCEPT: Final = ".jsonl,.ndjson,.json,.csv,.tsv,.parquet,.txt,.md,.gz"
 
 
-def model_field() -> rx.Component:
-    """Return the field of the base model."""
-    picker = _picker(
+def model_field(form: Any, shown: Any, note: Any) -> rx.Component:
+    """Return the field of the base model.
+
+    Args:
+        form: the State, with `models` to choose from.
+        shown: the model that is chosen.
+        note: a few words about it.
+    """
+    chooser = picker(
+        form,
         mark="model",
         label="Model",
-        shown=TrainState.choice.model,
+        shown=shown,
         field="model",
-        options=TrainState.models,
+        options=form.models,
         placeholder="Hub id or folder",
     )
-    note = rx.el.div(TrainState.choice.model_note, class_name="help")
-    return _field("Model", picker, note, "model")
+    return _field(form, "Model", chooser, rx.el.div(note, class_name="help"), "model")
 
 
-def data_field() -> rx.Component:
-    """Return the field of the data file."""
-    picker = _picker(
+def data_field(form: Any, shown: Any, note: Any, href: Any) -> rx.Component:
+    """Return the field of the data file.
+
+    Args:
+        form: the State, with `data` to choose from and `uploaded`.
+        shown: the file that is chosen.
+        note: a few words about it.
+        href: where its mask is shown; empty when there is none.
+    """
+    chooser = picker(
+        form,
         mark="data",
         label="Data",
-        shown=TrainState.choice.data,
+        shown=shown,
         field="dataset",
-        options=TrainState.data,
-        placeholder="Path below a folder of the app",
-        extra=Upload.create(
-            icon("upload", "s"), accept=ACCEPT, label="Upload a file", on_done=TrainState.uploaded
-        ),
+        options=form.data,
+        placeholder=DATA_HINT,
+        extra=upload(form),
     )
-    note = rx.el.div(
-        rx.el.span(TrainState.choice.data_note),
-        rx.cond(
-            TrainState.choice.data_href != "",
-            link("See the mask", to=TrainState.choice.data_href),
-            rx.fragment(),
-        ),
+    words = rx.el.div(
+        rx.el.span(note),
+        rx.cond(href != "", link("See the mask", to=href), rx.fragment()),
         class_name="help row sp",
     )
-    return _field("Data", picker, note, "dataset")
+    return _field(form, "Data", chooser, words, "dataset")
 
 
-def _field(label: str, picker: rx.Component, note: rx.Component, name: str) -> rx.Component:
-    error = TrainState.errors.get(name, "")
+def upload(form: Any) -> rx.Component:
+    """Return the button that sends a data file to the app and hands its path to `form.uploaded`."""
+    return Upload.create(icon("upload", "s"), accept=ACCEPT, label="Upload a file", on_done=form.uploaded)
+
+
+def _field(form: Any, label: str, chooser: rx.Component, note: rx.Component, name: str) -> rx.Component:
+    error = form.errors.get(name, "")
     return rx.el.div(
         rx.el.span(label, class_name="label", id=f"label-{name}"),
-        picker,
+        chooser,
         rx.cond(error != "", field_error(error), note),
         class_name="field",
     )
 
 
-def _picker(
+def picker(
+    form: Any,
     *,
     mark: str,
     label: str,
@@ -73,12 +90,24 @@ def _picker(
     placeholder: str,
     extra: rx.Component | None = None,
 ) -> rx.Component:
+    """Return a field that opens a list with an input for what is not in it.
+
+    Args:
+        form: the State.
+        mark: an icon.
+        label: of the field.
+        shown: what is chosen.
+        field: the name that `form.pick` gets.
+        options: var with the list.
+        placeholder: says what may be typed.
+        extra: stands above the input.
+    """
     trigger = rx.el.button(
         icon(mark),
         rx.el.span(shown, class_name="grow ell m"),
         icon("down"),
         type="button",
-        class_name=rx.cond(TrainState.errors.get(field, "") != "", "inp bad", "inp"),
+        class_name=rx.cond(form.errors.get(field, "") != "", "inp bad", "inp"),
         aria_label=rx.Var.create(f"{label}: ") + shown,
         id=f"pick-{field}",
     )
@@ -94,7 +123,7 @@ def _picker(
             class_name="inp",
         ),
         rx.el.button("Use what is typed", type="submit", class_name="btn sm full mt2"),
-        on_submit=TrainState.pick_typed,
+        on_submit=form.pick_typed,
         reset_on_submit=True,
     )
     return rx.popover.root(
@@ -102,22 +131,22 @@ def _picker(
         rx.popover.content(
             *([extra] if extra else []),
             typed,
-            rx.el.div(rx.foreach(options, lambda option: _option(option, field)), class_name="opts"),
+            rx.el.div(rx.foreach(options, lambda option: _option(form, option, field)), class_name="opts"),
             class_name="pop",
             side="bottom",
             align="start",
         ),
-        open=TrainState.open_picker == field,
-        on_open_change=lambda is_open: TrainState.show_picker(field, is_open),
+        open=form.open_picker == field,
+        on_open_change=lambda is_open: form.show_picker(field, is_open),
     )
 
 
-def _option(option: Any, field: str) -> rx.Component:
+def _option(form: Any, option: Any, field: str) -> rx.Component:
     return rx.el.button(
         rx.el.span(option.label, class_name="m ell"),
         rx.el.span(option.aside, class_name="sm ok"),
         rx.el.span(option.note, class_name="sm t3 ell"),
         type="button",
         class_name="opt",
-        on_click=TrainState.pick(field, option.key),
+        on_click=form.pick(field, option.key),
     )

@@ -36,8 +36,8 @@ def train_page() -> rx.Component:
 
 def _form() -> rx.Component:
     choices = rx.el.section(
-        model_field(),
-        data_field(),
+        _model(),
+        _data(),
         _preset(),
         _length(),
         class_name="panel p col g4",
@@ -48,6 +48,14 @@ def _form() -> rx.Component:
         page_head("Train", "Two choices. Everything else is worked out and shown."),
         rx.el.div(left, plan_card(), class_name="grid two"),
     )
+
+
+def _model() -> rx.Component:
+    return model_field(TrainState, _CHOICE.model, _CHOICE.model_note)
+
+
+def _data() -> rx.Component:
+    return data_field(TrainState, _CHOICE.data, _CHOICE.data_note, _CHOICE.data_href)
 
 
 def _preset() -> rx.Component:
@@ -197,7 +205,7 @@ def _first_run() -> rx.Component:
         class_name="row g4 wrap sm t2 mt3",
     )
     choices = rx.el.section(
-        rx.el.div(model_field(), data_field(), class_name="grid pair stack"),
+        rx.el.div(_model(), _data(), class_name="grid pair stack"),
         figures,
         checks,
         start_button(css="btn pri big full hide-p mt4"),
