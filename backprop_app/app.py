@@ -10,6 +10,7 @@ from backprop_app.failures import note_page_error, tell_page
 from backprop_app.pages.dataset import dataset_page
 from backprop_app.pages.export import export_page
 from backprop_app.pages.models import models_page
+from backprop_app.pages.multi_run import multi_run_page
 from backprop_app.pages.not_found import not_found_page
 from backprop_app.pages.playground import playground_page
 from backprop_app.pages.run import run_page
@@ -19,6 +20,8 @@ from backprop_app.pages.storage import storage_page
 from backprop_app.pages.train import train_page
 from backprop_app.runtime import lifespan
 from backprop_app.security.gate import Gate
+from backprop_app.states.campaign import CampaignState
+from backprop_app.states.campaign_form import CampaignFormState
 from backprop_app.states.compare import CompareState
 from backprop_app.states.dataset_work import DatasetWorkState
 from backprop_app.states.export import ExportState
@@ -89,6 +92,13 @@ app.add_page(
     title="Export · Backpropagate",
     description=_DESCRIPTION,
     on_load=[ExportState.load, ExportState.watch, *_EVERYWHERE],
+)
+app.add_page(
+    multi_run_page,
+    route="/multi-run",
+    title="Multi-Run · Backpropagate",
+    description=_DESCRIPTION,
+    on_load=[CampaignFormState.load, CampaignState.watch, *_EVERYWHERE],
 )
 app.add_page(
     models_page,

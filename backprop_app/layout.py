@@ -23,6 +23,7 @@ from backprop_app.theme import SERIES_REST, SERIES_TRAIN
 _PAGES: Final = (
     ("Train", "train", "/"),
     ("Dataset", "data", "/dataset"),
+    ("Multi-Run", "tokens", "/multi-run"),
     ("Runs", "runs", "/runs"),
     ("Export", "download", "/export"),
     ("Playground", "chat", "/playground"),

@@ -246,8 +246,16 @@ function drawBands(ctx, box, marks, x, colour) {
     ctx.fillRect((x(from) + x(to)) / 2 - width / 2, box.top, width, box.bottom - box.top);
   }
   ctx.globalAlpha = 1;
-  ctx.strokeStyle = colour("--text-2");
   ctx.lineWidth = 1;
+  ctx.strokeStyle = colour("--control");
+  ctx.beginPath();
+  for (const step of marks.boundaries) {
+    const at = Math.round(x(step)) + 0.5;
+    ctx.moveTo(at, box.top);
+    ctx.lineTo(at, box.bottom);
+  }
+  ctx.stroke();
+  ctx.strokeStyle = colour("--text-2");
   ctx.setLineDash([2, 3]);
   ctx.beginPath();
   for (const step of marks.restarts) {
@@ -392,7 +400,7 @@ function useRepaint(canvas, repaint) {
 }
 
 const NOTHING = { stream: "", rows: [] };
-const NO_MARKS = { checkpoints: [], evaluations: [], pauses: [], restarts: [] };
+const NO_MARKS = { checkpoints: [], evaluations: [], pauses: [], restarts: [], boundaries: [] };
 
 function count(number, word) {
   return number === 0 ? "" : `, ${number} ${word}${number === 1 ? "" : "s"}`;
@@ -407,7 +415,8 @@ function described(summary, shown, column, marks) {
     `${plain(newest[column])} at step ${whole(newest[1])}` +
     (judged ? `, evaluation ${plain(judged[1])} at step ${whole(judged[0])}` : "") +
     count(marks.pauses.length, "pause") +
-    count(marks.restarts.length, "restart")
+    count(marks.restarts.length, "restart") +
+    count(marks.boundaries.length, "new leg")
   );
 }
 

@@ -12,6 +12,7 @@ from backprop_app.states.shell import ShellState
 _KEYS: Final = (
     (("g", "t"), "Train"),
     (("g", "d"), "Dataset"),
+    (("g", "m"), "Multi-Run"),
     (("g", "r"), "Runs"),
     (("g", "e"), "Export"),
     (("g", "p"), "Playground"),

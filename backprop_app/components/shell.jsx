@@ -4,7 +4,7 @@ import { useNavigate } from "react-router";
 
 const CHORD_MS = 1200;
 const COPIED_MS = 1600;
-const PAGES = { t: "/", d: "/dataset", r: "/runs", e: "/export", p: "/playground", o: "/models", s: "/settings" };
+const PAGES = { t: "/", d: "/dataset", m: "/multi-run", r: "/runs", e: "/export", p: "/playground", o: "/models", s: "/settings" };
 
 // The clipboard API exists in secure contexts only; over plain http in a LAN the old way is left.
 async function copy(text) {

@@ -7,6 +7,7 @@ from typing import Any
 import reflex as rx
 
 from backprop_app.components.basics import field_error, page_head, panel, segmented
+from backprop_app.components.fields import schema_field
 from backprop_app.components.icons import icon
 from backprop_app.components.machine_card import machine_card
 from backprop_app.components.pickers import data_field, model_field
@@ -119,7 +120,10 @@ def _derived() -> rx.Component:
             ),
             rx.cond(
                 TrainState.shows_advanced,
-                rx.el.div(rx.foreach(TrainState.advanced, _advanced_field), class_name="adv-form"),
+                rx.el.div(
+                    rx.foreach(TrainState.advanced, lambda item: schema_field(TrainState, item)),
+                    class_name="adv-form",
+                ),
                 rx.fragment(),
             ),
             class_name="ders",
@@ -141,47 +145,6 @@ def _derived_row(item: Any) -> rx.Component:
             on_click=TrainState.toggle_why(item.field),
         ),
         rx.cond(is_open, rx.el.div(item.detail, class_name="why"), rx.fragment()),
-    )
-
-
-def _advanced_field(item: Any) -> rx.Component:
-    change = TrainState.set_field
-    control = rx.cond(
-        item.choices,
-        rx.el.select(
-            rx.foreach(item.choices, lambda choice: rx.el.option(choice, value=choice)),
-            value=item.value,
-            on_change=lambda value: change(item.name, value),
-            aria_label=item.label,
-        ),
-        rx.el.input(
-            default_value=item.value,
-            key=item.key,
-            on_change=lambda value: change(item.name, value).debounce(300),
-            aria_label=item.label,
-            max_length=4096,
-        ),
-    )
-    below = rx.cond(
-        item.changed,
-        rx.el.div(
-            rx.el.span("Rule: ", item.rule),
-            rx.el.button(
-                "Use the rule", type="button", class_name="link", on_click=TrainState.reset_field(item.name)
-            ),
-            class_name="help row sp",
-        ),
-        rx.el.div(item.help, class_name="help"),
-    )
-    return rx.el.div(
-        rx.el.span(item.label, class_name="label"),
-        rx.el.div(
-            control,
-            rx.cond(item.changed, rx.el.span("changed", class_name="chip"), rx.fragment()),
-            class_name=rx.cond(item.error != "", "inp bad", "inp"),
-        ),
-        rx.cond(item.error != "", field_error(item.error), below),
-        class_name="field",
     )
 
 

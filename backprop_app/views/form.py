@@ -178,19 +178,20 @@ def advanced_fields(
         revision: counts resets, so that an input forgets what was typed.
     """
     return [
-        _field_view(field, draft, spec, errors, revision)
+        field_view(field, draft, spec, errors, revision)
         for field in train_fields()
         if field.name not in _NOT_ADVANCED
     ]
 
 
-def _field_view(
+def field_view(
     field: SchemaField,
     draft: Mapping[str, str],
     spec: Mapping[str, Any],
     errors: Mapping[str, str],
     revision: int,
 ) -> FieldView:
+    """Return one field of a form; arguments as for `advanced_fields`."""
     rule = _as_text(spec.get(field.name, field.default))
     choices = [_ON, _OFF] if field.kind == "bool" else list(field.choices) if field.kind == "choice" else []
     limits = f" {field.limits[:1].upper()}{field.limits[1:]}." if field.limits else ""
@@ -220,11 +221,12 @@ def command_twin(draft: Mapping[str, str]) -> tuple[str, str]:
     flags: list[str] = []
     for name, text in draft.items():
         field = train_field(name)
-        flags.extend(_flag(field, text))
+        flags.extend(flag_words(field, text))
     return "backprop train", " ".join(flags)
 
 
-def _flag(field: SchemaField, text: str) -> list[str]:
+def flag_words(field: SchemaField, text: str) -> list[str]:
+    """Return the words of a command that set `field` to `text`."""
     flag = field.short or field.flag
     if field.kind == "bool":
         yes, _, no = field.flag.partition("/")

@@ -17,6 +17,7 @@ class Marks:
         evaluations: step and loss of each, in order; a step taken again counts once.
         pauses: first and last step of each; the end of a pause that lasts is its begin.
         restarts: the steps that later attempts went on from.
+        boundaries: the steps at which a leg of a campaign gave way to the next.
         eval_note: how the newest evaluation compares with the best.
         waits_by_itself: whether the run is held by something that the user cannot end, such as heat.
     """
@@ -25,6 +26,7 @@ class Marks:
     evaluations: list[list[float]] = field(default_factory=list)
     pauses: list[list[int]] = field(default_factory=list)
     restarts: list[int] = field(default_factory=list)
+    boundaries: list[int] = field(default_factory=list)
     eval_note: str = ""
     waits_by_itself: bool = False
 
@@ -35,6 +37,7 @@ def marks_of(events: Iterable[ev.Event]) -> Marks:
     evaluations: dict[int, float] = {}
     pauses: list[list[int]] = []
     restarts: set[int] = set()
+    boundaries: set[int] = set()
     hold = ""
     for event in events:
         match event.body:
@@ -52,11 +55,14 @@ def marks_of(events: Iterable[ev.Event]) -> Marks:
                 hold = ""
             case ev.RunResumed(step=step):
                 restarts.add(step)
+            case ev.LegStarted(first_step=step) if step > 0:
+                boundaries.add(step)
     return Marks(
         checkpoints=sorted(checkpoints),
         evaluations=[[step, round(evaluations[step], 5)] for step in sorted(evaluations)],
         pauses=pauses,
         restarts=sorted(restarts),
+        boundaries=sorted(boundaries),
         eval_note=_eval_note(evaluations),
         waits_by_itself=bool(hold),
     )

@@ -188,7 +188,7 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
     return RunView(
         run_id=state.run_id,
         short_id=state.short_id,
-        name=state.name,
+        name=f"{state.name}, leg {state.leg}" if state.leg and state.status in ACTIVE else state.name,
         status=state.status,
         model=short_model(state.model),
         about=_about(state),
@@ -225,8 +225,15 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         summary=_summary(state, took),
         pause_reason=state.pause_reason,
         has_steps=state.step > 0,
-        href=_PAGES_OF_JOBS.get(state.kind) or f"/runs/{state.run_id}",
+        href=page_of(state),
     )
+
+
+def page_of(state: RunState) -> str:
+    """Return the page that shows a run or a job."""
+    if state.kind == "multi-run":
+        return f"/multi-run?run={state.run_id}"
+    return _PAGES_OF_JOBS.get(state.kind) or f"/runs/{state.run_id}"
 
 
 def still_asked(wish: str, state: RunState) -> str:

@@ -1,0 +1,213 @@
+"""The parts of a campaign's page beside lanes and forget-meter: head, loss across the legs, figures, what is safe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import reflex as rx
+
+from backprop_app.components.basics import page_head, panel
+from backprop_app.components.dialogs import confirm
+from backprop_app.components.icons import icon
+from backprop_app.components.local import Chart, CopyButton, PointTable, link
+from backprop_app.components.status import pill, word
+from backprop_app.states.campaign import CampaignState
+
+_VIEW = CampaignState.view
+_ASKED = CampaignState.asked
+
+
+def campaign_head() -> rx.Component:
+    """Return the head: name, where it stands, what can be asked of it."""
+    state = rx.cond(
+        (_VIEW.leg_text != "") & ~_VIEW.is_paused,
+        rx.el.span(rx.el.span(class_name="dot"), _VIEW.leg_text, class_name="pill live"),
+        pill(_VIEW.status),
+    )
+    title = rx.el.div(rx.el.h1(_VIEW.name), state, class_name="row g3 wrap")
+    return page_head(title, _VIEW.about, rx.cond(_VIEW.is_ended, _after(), _during()))
+
+
+def _during() -> rx.Component:
+    is_going_on = _VIEW.is_paused | (_ASKED == "pause")
+    words = rx.match(
+        _ASKED,
+        ("pause", "Pausing"),
+        ("continue", "Going on"),
+        rx.cond(_VIEW.is_paused, "Go on", "Pause"),
+    )
+    pause = rx.el.button(
+        rx.cond(is_going_on, icon("play"), icon("pause")),
+        words,
+        type="button",
+        class_name="btn steady",
+        aria_busy=(_ASKED == "pause") | (_ASKED == "continue"),
+        aria_keyshortcuts="p",
+        on_click=CampaignState.toggle_pause,
+        custom_attrs={"data-key": "pause"},
+    )
+    stop = rx.el.button(
+        icon("stop"),
+        rx.cond(_ASKED == "stop", "Stopping", "Stop"),
+        type="button",
+        class_name="btn dng steady",
+        aria_busy=_ASKED == "stop",
+        disabled=_ASKED == "stop",
+        on_click=CampaignState.ask_stop,
+    )
+    return rx.fragment(rx.cond(_VIEW.is_active, pause, rx.fragment()), stop)
+
+
+def _after() -> rx.Component:
+    resume = rx.el.button(
+        icon("play"),
+        rx.cond(_ASKED == "resume", "Resuming", "Resume"),
+        type="button",
+        class_name="btn steady",
+        aria_busy=_ASKED == "resume",
+        disabled=_ASKED == "resume",
+        on_click=CampaignState.request("resume"),
+    )
+    new = rx.el.button(
+        icon("plus"), "New campaign", type="button", class_name="btn", on_click=CampaignState.new
+    )
+    return rx.fragment(rx.cond(_VIEW.can_resume, resume, rx.fragment()), new)
+
+
+def failure() -> rx.Component:
+    """Return why the campaign ended badly, and what is safe; nothing when it did not."""
+    card = rx.el.section(
+        rx.el.div(
+            icon("alert"),
+            rx.el.div(
+                rx.el.div(_VIEW.message, class_name="t1"),
+                rx.el.div(_VIEW.hint, class_name="wrapcell"),
+                rx.el.div(_VIEW.code, class_name="mono t3"),
+            ),
+            class_name="note danger",
+            role="alert",
+        ),
+        class_name="panel p",
+        aria_label="What went wrong",
+    )
+    return rx.cond(_VIEW.code != "", card, rx.fragment())
+
+
+def loss_across_legs() -> rx.Component:
+    """Return the loss of all legs as one curve; a line stands where a leg gave way to the next."""
+    chart = Chart.create(
+        chunk=CampaignState.chunk,
+        stream=_VIEW.run_id,
+        variant="loss",
+        column=2,
+        total=_VIEW.total_steps,
+        summary="Training loss over all legs, smoothed",
+        smooth=0.9,
+        log=False,
+        window=0,
+        marks=CampaignState.marks,
+        failed=_VIEW.code != "",
+    )
+    legend = rx.el.div(
+        rx.el.h2("Loss"),
+        rx.el.span(rx.el.i(class_name="key"), "train", class_name="row g6 sm t2"),
+        rx.el.span(rx.el.i(class_name="key tick"), "next leg", class_name="row g6 sm t2"),
+        class_name="row g4",
+    )
+    table = PointTable.create(chunk=CampaignState.chunk, stream=_VIEW.run_id, marks=CampaignState.marks)
+    body = rx.fragment(rx.el.div(chart, class_name="chead"), table)
+    return rx.cond(
+        _VIEW.has_steps,
+        panel(legend, body, aside=rx.el.span(_VIEW.loss, class_name="m num"), aria_label="Loss"),
+        rx.fragment(),
+    )
+
+
+def so_far() -> rx.Component:
+    """Return average, backward transfer and what was learned, together."""
+    rows = rx.foreach(
+        CampaignState.figures,
+        lambda pair: rx.fragment(
+            rx.el.dt(pair.label, rx.cond(pair.aside != "", rx.el.div(pair.aside, class_name="sm t3"), "")),
+            rx.el.dd(pair.value),
+        ),
+    )
+    nothing = rx.el.div("The first figures stand here after the first merge.", class_name="p t2")
+    return panel(
+        "So far",
+        rx.cond(CampaignState.figures, rx.el.dl(rows, class_name="kv num"), nothing),
+        aside=_VIEW.merges,
+    )
+
+
+def warning() -> rx.Component:
+    """Return which leg has lost most, when any has."""
+    return rx.cond(
+        _VIEW.warning != "",
+        rx.el.div(icon("alert"), rx.el.span(_VIEW.warning), class_name="note warn", role="status"),
+        rx.fragment(),
+    )
+
+
+def product() -> rx.Component:
+    """Return the merged adapter, and what happens when a leg fails."""
+    here = rx.el.div(
+        rx.el.div(rx.el.span(icon("check", "s"), class_name="ok"), _VIEW.product, class_name="row g6 sm"),
+        rx.cond(
+            _VIEW.product_path != "",
+            rx.el.div(
+                rx.el.code(_VIEW.product_path, class_name="grow ell mono sm"),
+                CopyButton.create(icon("copy", "s"), text=_VIEW.product_path, class_name="btn sm"),
+                class_name="row mt2",
+            ),
+            rx.fragment(),
+        ),
+        class_name="mt3",
+    )
+    text = rx.cond(
+        _VIEW.is_ended,
+        "The merged adapter is plain PEFT and is exported like any other.",
+        "When a leg fails, the campaign stops before its merge. The last merged adapter stays.",
+    )
+    return rx.el.section(
+        rx.el.h2("Merged adapter"),
+        rx.el.p(text, class_name="t2 sm mt1"),
+        rx.cond(_VIEW.product != "", here, rx.fragment()),
+        class_name="panel p",
+        aria_label="Merged adapter",
+    )
+
+
+def campaign_list() -> rx.Component:
+    """Return every campaign, newest first."""
+    rows = rx.foreach(CampaignState.items, _item)
+    return rx.cond(
+        CampaignState.items,
+        panel(
+            "Campaigns",
+            rx.el.table(rx.el.tbody(rows), aria_label="Campaigns"),
+        ),
+        rx.fragment(),
+    )
+
+
+def _item(item: Any) -> rx.Component:
+    return rx.el.tr(
+        rx.el.td(link(item.name, to=item.href, class_name="rowlink")),
+        rx.el.td(word(item.status)),
+        rx.el.td(item.about, class_name="t2 hide-s"),
+        rx.el.td(item.ended, class_name="r t2"),
+    )
+
+
+def stop_dialog() -> rx.Component:
+    """Return the question before the campaign is stopped."""
+    return confirm(
+        title=rx.Var.create("Stop ") + _VIEW.name + "?",
+        text="It finishes its step and ends. Legs that are merged stay; Resume goes on inside this leg.",
+        keep="Keep running",
+        act="Stop the campaign",
+        is_open=CampaignState.asks_stop,
+        on_close=CampaignState.cancel_stop,
+        on_act=CampaignState.stop,
+    )
