@@ -6,12 +6,13 @@ from typing import Any
 
 import reflex as rx
 
-from backprop_app.components.basics import page_head, panel
+from backprop_app.components.basics import field_error, page_head, panel
 from backprop_app.components.dialogs import confirm
 from backprop_app.components.icons import icon
 from backprop_app.components.local import Chart, CopyButton, PointTable, link
 from backprop_app.components.status import pill, word
 from backprop_app.states.campaign import CampaignState
+from backprop_app.states.campaign_form import CampaignFormState
 
 _VIEW = CampaignState.view
 _ASKED = CampaignState.asked
@@ -71,7 +72,41 @@ def _after() -> rx.Component:
     new = rx.el.button(
         icon("plus"), "New campaign", type="button", class_name="btn", on_click=CampaignState.new
     )
-    return rx.fragment(rx.cond(_VIEW.can_resume, resume, rx.fragment()), new)
+    return rx.fragment(
+        rx.cond(_VIEW.can_resume, resume, rx.fragment()),
+        rx.cond(_VIEW.can_add, _add_leg(), rx.fragment()),
+        new,
+    )
+
+
+def _add_leg() -> rx.Component:
+    """Return the button with the list of data files for one more leg."""
+    trigger = rx.el.button(
+        icon("plus"), "Add a leg", type="button", class_name="btn", on_click=CampaignState.ask_leg
+    )
+    options = rx.foreach(
+        CampaignFormState.data,
+        lambda option: rx.el.button(
+            rx.el.span(option.label, class_name="m ell"),
+            rx.el.span(option.note, class_name="sm t3 ell"),
+            type="button",
+            class_name="opt",
+            on_click=CampaignState.add_leg(option.key),
+        ),
+    )
+    return rx.popover.root(
+        rx.popover.trigger(trigger),
+        rx.popover.content(
+            rx.el.div("Learned on top, with the settings of the last leg.", class_name="sm t2"),
+            field_error(CampaignState.add_error),
+            rx.el.div(options, class_name="opts"),
+            class_name="pop",
+            side="bottom",
+            align="end",
+        ),
+        open=CampaignState.adds,
+        on_open_change=CampaignState.set_adds,
+    )
 
 
 def failure() -> rx.Component:
@@ -175,6 +210,35 @@ def product() -> rx.Component:
         rx.cond(_VIEW.product != "", here, rx.fragment()),
         class_name="panel p",
         aria_label="Merged adapter",
+    )
+
+
+def decision() -> rx.Component:
+    """Return the choice about the newest merge, once the campaign has ended."""
+    is_kept = _VIEW.decided == "merged"
+    button = rx.el.button(
+        rx.cond(is_kept, "Reject the merge", "Accept the merge"),
+        type="button",
+        class_name="btn",
+        disabled=CampaignState.is_deciding,
+        aria_busy=CampaignState.is_deciding,
+        on_click=CampaignState.decide(_VIEW.decided != "merged"),
+    )
+    text = rx.cond(
+        is_kept,
+        "Its row is the adapter as it is. Rejected, the adapter is that of before this leg; accepted again, this one.",
+        "The adapter is that of before this leg. Accepted, the merge that was measured takes its place.",
+    )
+    return rx.cond(
+        _VIEW.decidable > 1,
+        rx.el.section(
+            rx.el.h2("Merge of leg ", _VIEW.decidable),
+            rx.el.p(text, class_name="t2 sm mt1"),
+            rx.el.div(button, class_name="row mt3"),
+            class_name="panel p",
+            aria_label="Merge",
+        ),
+        rx.fragment(),
     )
 
 

@@ -48,7 +48,9 @@ def _campaign() -> rx.Component:
         ),
         rx.el.div(
             forget_meter(CampaignState.heat),
-            rx.el.div(parts.so_far(), parts.warning(), parts.product(), class_name="col g4"),
+            rx.el.div(
+                parts.so_far(), parts.warning(), parts.product(), parts.decision(), class_name="col g4"
+            ),
             class_name="grid two campaign",
         ),
         parts.loss_across_legs(),
