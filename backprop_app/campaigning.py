@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backprop_app.runtime import Runtime
+from backprop_app.views import form
+from backprop_app.views.form import Option
 from backprop_core.config.campaigns import (
     campaign_config_layer,
     campaign_environment_layer,
     resolve_campaign,
 )
-from backprop_core.services.campaign_plan import CampaignDraft
-
-from backprop_app.runtime import Runtime
-from backprop_app.views import form
-from backprop_app.views.form import Option
 from backprop_core.config.presets import TUTORIAL_MODEL
 from backprop_core.config.resolve import Layer
 from backprop_core.services import campaign_plan, data_files, system, training
+from backprop_core.services.campaign_plan import CampaignDraft
 
 
 @dataclass(frozen=True, slots=True)

@@ -311,7 +311,7 @@ def _loss_block() -> rx.Component:
             rx.cond(
                 run.is_active,
                 rx.el.span("smoothed", class_name="sm t3"),
-                link("Open", to=f"/runs/{run.run_id}", class_name="sm"),
+                link("Open", to=run.href, class_name="sm"),
             ),
             class_name="row sp",
         ),

@@ -40,8 +40,9 @@ def campaign_form() -> rx.Component:
         "How the legs follow one another",
         rx.el.div(
             rx.foreach(CampaignFormState.fields, lambda item: schema_field(CampaignFormState, item)),
-            class_name="adv-form p",
+            class_name="adv-form",
         ),
+        class_name="panel inset",
     )
     return rx.fragment(
         page_head(

@@ -100,7 +100,7 @@ def _row(item: Any) -> rx.Component:
     return rx.el.tr(
         rx.el.td(select, class_name="hide-s cbcell"),
         rx.el.td(
-            link(item.name, to=f"/runs/{item.run_id}", class_name="rowlink"),
+            link(item.name, to=item.href, class_name="rowlink"),
             rx.el.span(item.short_id, class_name="mono t3 hide-s idcell"),
         ),
         rx.el.td(word(item.status)),

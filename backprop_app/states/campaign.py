@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import reflex as rx
-from backprop_core.services.campaigns import Campaign
 
 from backprop_app import audit
 from backprop_app.feed import FRAME_S, Frame, RunFeed
@@ -26,6 +25,7 @@ from backprop_core.errors import BackpropagateError
 from backprop_core.events import types as ev
 from backprop_core.runs.projection import RunState as Projection
 from backprop_core.services import campaigns, runs
+from backprop_core.services.campaigns import Campaign
 from backprop_core.workspace import Workspace
 
 _LIST_EVERY_S: Final = 1.0

@@ -7,8 +7,6 @@ import uuid
 from typing import Any, Final
 
 import reflex as rx
-from backprop_core.config.campaigns import campaign_fields
-from backprop_core.services.campaign_plan import CampaignDraft
 
 from backprop_app import audit
 from backprop_app.campaigning import Found, layers_of, look, plan_of, rules_of
@@ -20,9 +18,11 @@ from backprop_app.views.campaign import PreviewLeg
 from backprop_app.views.form import FieldView, Option
 from backprop_app.views.machine import Pair
 from backprop_app.views.plan import page_hint
+from backprop_core.config.campaigns import campaign_fields
 from backprop_core.config.schema import train_fields
 from backprop_core.errors import BackpropagateError
 from backprop_core.services import campaigns
+from backprop_core.services.campaign_plan import CampaignDraft
 
 _MAX_TEXT: Final = 4096
 _MAX_SOURCES: Final = 100
@@ -158,6 +158,8 @@ class CampaignFormState(rx.State):
         }
         model = self.draft.get("model", str(rules["model"]))
         known = next((option for option in self.models if option.key == model), None)
+        if len(self.sources) > 1:
+            rules = {**rules, "num_runs": len(self.sources)}
         first = result.problems[0] if result.problems else None
         assign(
             self,

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from backprop_core.config.campaigns import campaign_fields
-from backprop_core.runs.campaigns import ForgetSummary, Leg
-from backprop_core.services.campaign_plan import CampaignPlan, LegPreview
-from backprop_core.services.campaigns import Campaign
-
 from backprop_app.views.forget import Heat, heat, signed
 from backprop_app.views.form import FieldView, Option, field_view, flag_words, shown_path
 from backprop_app.views.legs import LegTimes, Timeline, timeline
 from backprop_app.views.machine import Pair
 from backprop_app.views.runs import clock, short_model
 from backprop_core import units
+from backprop_core.config.campaigns import campaign_fields
 from backprop_core.config.schema import train_field
+from backprop_core.runs.campaigns import ForgetSummary, Leg
 from backprop_core.runs.projection import ACTIVE, RunState
+from backprop_core.services.campaign_plan import CampaignPlan, LegPreview
+from backprop_core.services.campaigns import Campaign
 
 # On the form in this order: first the legs, then how they are tied together, then how each one learns.
 _FORM: Final = (

@@ -98,7 +98,19 @@ def _words(body: ev.Body, name: str) -> tuple[str, str] | None:
         case ev.Notice(message=message, level=level):
             return ("Warning" if level == "warning" else "Note"), f": {message}"
         case _:
-            return _last_words(body, name)
+            return _of_a_leg(body) or _last_words(body, name)
+
+
+def _of_a_leg(body: ev.Body) -> tuple[str, str] | None:
+    match body:
+        case ev.LegStarted(leg=leg, name=name):
+            return f"Leg {leg}", f" {name} started"
+        case ev.LegMerged(leg=leg, is_accepted=False, reason=reason):
+            return "Not merged", f": leg {leg}, {reason}"
+        case ev.LegMerged(leg=leg, weight=weight):
+            return "Merged", f" leg {leg}, weight {weight:.3f}"
+        case _:
+            return None
 
 
 def _last_words(body: ev.Body, name: str) -> tuple[str, str] | None:

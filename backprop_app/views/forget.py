@@ -72,11 +72,13 @@ def heat(
         if value is not None and was is not None
     ]
     most = max(changes, default=0.0)
-    rows = [HeatRow("Base model", [_base(value) for value in base])]
+    rows = [HeatRow("Base model", [_base(_at(base, column)) for column in range(len(names))])]
     for leg, name in enumerate(names):
         measured = after[leg] if leg < len(after) else None
         cells = [
-            HeatCell() if measured is None else _change(measured[column], base[column], most, column == leg)
+            HeatCell()
+            if measured is None
+            else _change(_at(measured, column), _at(base, column), most, column == leg)
             for column in range(len(names))
         ]
         rows.append(HeatRow(f"After {leg + 1} {name}", cells))
@@ -91,9 +93,15 @@ def signed(value: float, decimals: int = 2) -> str:
     return f"{MINUS if value < 0 else '+'}{text}"
 
 
+def _at(row: Sequence[float | None], column: int) -> float | None:
+    """Return a measurement; the set of a leg that was added later has none in earlier rows."""
+    return row[column] if column < len(row) else None
+
+
 def _base(value: float | None) -> HeatCell:
-    text = "–" if value is None else f"{value:.2f}"
-    return HeatCell(text, "base", words=f"held-out loss {text}")
+    if value is None:
+        return HeatCell("–", "base", words="not measured")
+    return HeatCell(f"{value:.2f}", "base", words=f"loss {value:.4f}")
 
 
 def _change(value: float | None, was: float | None, most: float, is_taught: bool) -> HeatCell:
@@ -101,8 +109,8 @@ def _change(value: float | None, was: float | None, most: float, is_taught: bool
         return HeatCell("–", "base", is_taught=is_taught, words="not measured")
     change = value - was
     if abs(change) < _FLAT:
-        return HeatCell(signed(change), "flat", is_taught=is_taught, words="as the base model")
+        return HeatCell(signed(change), "flat", is_taught=is_taught, words=f"as the base model, loss {value:.4f}")
     weight = round(_WEAKEST + (_STRONGEST - _WEAKEST) * abs(change) / most)
     tone = "better" if change < 0 else "worse"
-    words = f"{abs(change):.3f} {tone} than the base model, loss {value:.3f}"
+    words = f"{abs(change):.3f} {tone} than the base model, loss {value:.4f}"
     return HeatCell(signed(change), tone, f"{weight}%", is_taught, words)

@@ -10,6 +10,8 @@ from typing import Final
 from backprop_core import units
 
 _TICKS: Final = 4
+# Length of a lane of which nothing is known.
+_UNKNOWN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ def clock_of(moment: datetime) -> str:
 
 def _spans(legs: Sequence[LegTimes], now: datetime) -> list[tuple[datetime, datetime]]:
     took = [(leg.end - leg.begin).total_seconds() for leg in legs if leg.begin and leg.end]
-    typical = sum(took) / len(took) if took else 60.0
+    took = took or [leg.seconds for leg in legs if leg.begin and leg.seconds]
+    typical = sum(took) / len(took) if took else _UNKNOWN_S
     spans: list[tuple[datetime, datetime]] = []
     for leg in legs:
         begin = leg.begin or (max(spans[-1][1], now) if spans else now)
@@ -122,7 +125,7 @@ def _took(leg: LegTimes, span_s: float, now: datetime) -> str:
     if leg.begin is not None:
         done = units.duration((now - leg.begin).total_seconds())
         return f"{done} of {units.duration(span_s)}" if leg.seconds else done
-    return f"about {units.duration(leg.seconds)}" if leg.seconds else "to come"
+    return f"about {units.duration(span_s)}" if span_s != _UNKNOWN_S else "to come"
 
 
 def _ticks(first: datetime, last: datetime, now: datetime, *, is_ended: bool) -> list[Tick]:

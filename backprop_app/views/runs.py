@@ -109,6 +109,7 @@ class RunItem:
     curve_end_x: str
     curve_end_y: str
     curve_class: str
+    href: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +271,7 @@ def run_item(state: RunState, points: Sequence[Point], now: datetime) -> RunItem
         curve_end_x=end_x,
         curve_end_y=end_y,
         curve_class=f"curve {tone}".strip(),
+        href=page_of(state),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -110,6 +111,7 @@ class Leg:
     Attributes:
         merge_s: of its merge.
         note: why a merge was rejected, or who decided.
+        began_at: when it first learned; `ended_at` when it was first merged or rejected.
     """
 
     number: int
@@ -125,6 +127,8 @@ class Leg:
     weight: float | None = None
     merge_s: float | None = None
     note: str = ""
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,7 @@ def campaign_state(planned: Sequence[PlannedLeg], events: Iterable[ev.Event]) ->
         if isinstance(body, ev.ForgetRow):
             rows[body.leg, body.adapter] = body
         elif isinstance(body, ev.LegStarted | ev.LegEnded | ev.LegMerged) and body.leg in legs:
-            legs[body.leg] = _after(legs[body.leg], body)
+            legs[body.leg] = _after(legs[body.leg], body, event.ts)
         elif isinstance(body, ev.LegChosen):
             product = body.leg
     order = {"base": 0, "unmerged": 1, "merged": 2}
@@ -235,7 +239,7 @@ def _values(row: ev.ForgetRow, measure: Measure) -> list[float | None]:
     return [None if loss is None else -loss for loss in row.loss]
 
 
-def _after(leg: Leg, body: ev.LegStarted | ev.LegEnded | ev.LegMerged) -> Leg:
+def _after(leg: Leg, body: ev.LegStarted | ev.LegEnded | ev.LegMerged, at: datetime) -> Leg:
     if isinstance(body, ev.LegStarted):
         return replace(
             leg,
@@ -246,6 +250,7 @@ def _after(leg: Leg, body: ev.LegStarted | ev.LegEnded | ev.LegMerged) -> Leg:
             rows=body.rows,
             replay_rows=body.replay_rows,
             held_out=body.held_out,
+            began_at=leg.began_at or at,
         )
     if isinstance(body, ev.LegEnded):
         return replace(leg, status="merging")
@@ -255,4 +260,5 @@ def _after(leg: Leg, body: ev.LegStarted | ev.LegEnded | ev.LegMerged) -> Leg:
         weight=body.weight,
         merge_s=body.seconds,
         note=body.reason,
+        ended_at=leg.ended_at or at,
     )

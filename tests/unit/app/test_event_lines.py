@@ -43,3 +43,24 @@ def test_another_line_between_checkpoints_keeps_them_apart_and_the_number_goes_o
 
 def test_a_checkpoint_saved_again_after_a_resume_counts_once() -> None:
     assert lines(saved(5), saved(5)) == ["02:01 Checkpoint step 5 saved, 1 so far"]
+
+
+def test_legs_and_merges_are_told() -> None:
+    begun = ev.LegStarted(
+        leg=2,
+        legs=3,
+        name="returns",
+        first_step=4,
+        steps=4,
+        learning_rate=1e-4,
+        rows=8,
+        replay_rows=0,
+        held_out=1,
+    )
+    kept = ev.LegMerged(leg=2, mode="slao", weight=0.7071, is_accepted=True, path="x", seconds=0.1)
+    refused = kept.model_copy(update={"is_accepted": False, "reason": "billing lost 0.4"})
+    assert lines(begun, kept, refused) == [
+        "02:02 Not merged: leg 2, billing lost 0.4",
+        "02:01 Merged leg 2, weight 0.707",
+        "02:00 Leg 2 returns started",
+    ]

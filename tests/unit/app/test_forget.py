@@ -42,7 +42,7 @@ def test_what_is_to_come_is_empty_and_a_failed_measurement_a_dash() -> None:
 
 def test_a_change_that_rounds_to_nothing_has_no_sign_and_no_tone() -> None:
     cell = heat(["a"], [1.0], [[1.001]]).rows[1].cells[0]
-    assert (cell.text, cell.tone, cell.words) == ("0.00", "flat", "as the base model")
+    assert (cell.text, cell.tone, cell.words) == ("0.00", "flat", "as the base model, loss 1.0010")
 
 
 def test_nothing_is_shown_before_the_base_model_is_measured() -> None:
@@ -51,3 +51,9 @@ def test_nothing_is_shown_before_the_base_model_is_measured() -> None:
 
 def test_a_sign_is_written_out() -> None:
     assert [signed(0.071), signed(-0.68), signed(0.0)] == ["+0.07", "−0.68", "0.00"]
+
+
+def test_a_leg_that_was_added_later_has_no_numbers_in_earlier_rows() -> None:
+    shown = heat(["a", "b"], [1.0], [[0.5], [0.6, 0.7]])
+    assert [cell.text for cell in shown.rows[1].cells] == ["−0.50", "–"]
+    assert [cell.text for cell in shown.rows[2].cells] == ["−0.40", "–"]
