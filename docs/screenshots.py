@@ -98,6 +98,11 @@ def story(browser: Browser, server: UiServer) -> None:
     listing = open_page(browser, f"{server.url}/runs")
     expect(listing.locator("tbody tr")).to_have_count(2)
     take(listing, "runs")
+    campaign = open_page(browser, f"{server.url}/multi-run")
+    campaign.get_by_role("button", name="Add data").click()
+    campaign.get_by_role("button", name=SUPPORT.name).first.click()
+    expect(campaign.get_by_role("table", name="Legs before Start").get_by_role("row")).to_have_count(6)
+    take(campaign, "multi-run")
     for name in ("models", "settings"):
         beside = open_page(browser, f"{server.url}/{name}")
         expect(beside.locator("tbody tr").first).to_be_visible()

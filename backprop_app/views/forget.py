@@ -109,7 +109,9 @@ def _change(value: float | None, was: float | None, most: float, is_taught: bool
         return HeatCell("–", "base", is_taught=is_taught, words="not measured")
     change = value - was
     if abs(change) < _FLAT:
-        return HeatCell(signed(change), "flat", is_taught=is_taught, words=f"as the base model, loss {value:.4f}")
+        return HeatCell(
+            signed(change), "flat", is_taught=is_taught, words=f"as the base model, loss {value:.4f}"
+        )
     weight = round(_WEAKEST + (_STRONGEST - _WEAKEST) * abs(change) / most)
     tone = "better" if change < 0 else "worse"
     words = f"{abs(change):.3f} {tone} than the base model, loss {value:.4f}"

@@ -8,14 +8,11 @@ import re
 import signal
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from backprop_core.events import types as ev
 from backprop_core.events.journal import JournalReader
-from tests.e2e.conftest import keep_picture
 from tests.support.stores import wait_for
-from tests.support.ui_server import UiServer
 
 END_MS = 240_000
 ANSWERS = {"colours": "blue", "animals": "cat", "towns": "Rome"}
@@ -25,7 +22,12 @@ def write_sources(folder: Path) -> None:
     """Write one small file per leg."""
     for name, answer in ANSWERS.items():
         rows = [
-            {"messages": [{"role": "user", "content": f"{name} {n}?"}, {"role": "assistant", "content": answer}]}
+            {
+                "messages": [
+                    {"role": "user", "content": f"{name} {n}?"},
+                    {"role": "assistant", "content": answer},
+                ]
+            }
             for n in range(10)
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -74,7 +76,9 @@ def kill_in_leg_two(runs: Path) -> Path:
 
 def shown_matrix(page: Page) -> list[list[float]]:
     """Return the losses that the cells of the page tell, row by row."""
-    rows = page.get_by_role("table", name="Change of held-out loss against the base model").locator("tbody tr")
+    rows = page.get_by_role("table", name="Change of held-out loss against the base model").locator(
+        "tbody tr"
+    )
     return [
         [float(re.search(r"loss ([0-9.]+)", title).group(1)) for title in titles]
         for titles in (

@@ -29,6 +29,7 @@ def status(server: UiServer, path: str) -> int:
         ("/runs/7f3a91c2", 200),
         ("/export", 200),
         ("/models", 200),
+        ("/multi-run", 200),
         ("/settings", 200),
         ("/nowhere", 404),
     ],
@@ -137,7 +138,7 @@ def test_a_changed_setting_is_marked_and_goes_back_to_the_rule(shared_app, watch
     expect(page.get_by_label("Learning rate", exact=True)).to_have_value("0.0002")
 
 
-@pytest.mark.parametrize("path", ["/", "/runs", "/runs/00000000", "/models", "/settings"])
+@pytest.mark.parametrize("path", ["/", "/runs", "/runs/00000000", "/models", "/settings", "/multi-run"])
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 800), (820, 1180), (390, 844)])
 def test_every_page_fits_every_width(shared_app, watch, path, width, height) -> None:
     page = watch(shared_app, viewport={"width": width, "height": height}).open(path)
@@ -148,7 +149,7 @@ def test_every_page_fits_every_width(shared_app, watch, path, width, height) -> 
     keep_picture(page, f"page{path.replace('/', '-')}-{width}")
 
 
-@pytest.mark.parametrize("path", ["/", "/runs", "/models", "/settings"])
+@pytest.mark.parametrize("path", ["/", "/runs", "/models", "/settings", "/multi-run"])
 def test_every_button_has_a_name_and_every_field_a_label(shared_app, watch, path) -> None:
     page = watch(shared_app).open(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
