@@ -148,9 +148,9 @@ def heat_view(campaign: Campaign) -> Heat:
     base = matrix.row(0, "base")
     rows = [matrix.row(leg.number, "merged") or matrix.row(leg.number, "unmerged") for leg in campaign.legs]
     held_out = [leg.held_out for leg in campaign.legs if leg.held_out]
-    note = f"{units.count(min(held_out))} held-out rows or more each" if held_out else ""
-    if held_out and min(held_out) == max(held_out):
-        note = f"{units.count(held_out[0])} held-out rows each"
+    least = min(held_out, default=0)
+    more = " or more" if least != max(held_out, default=0) else ""
+    note = f"{units.count(least)} held-out row{'' if least == 1 else 's'}{more} each" if held_out else ""
     return heat(
         matrix.sets, base.loss if base else (), [row.loss if row is not None else None for row in rows], note
     )
