@@ -193,6 +193,7 @@ def product() -> rx.Component:
             rx.el.div(
                 rx.el.code(_VIEW.product_path, class_name="grow ell mono sm"),
                 CopyButton.create(icon("copy", "s"), text=_VIEW.product_path, class_name="btn sm"),
+                link(icon("download", "s"), "Export", to=f"/export?run={_VIEW.run_id}", class_name="btn sm"),
                 class_name="row mt2",
             ),
             rx.fragment(),
