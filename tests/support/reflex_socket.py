@@ -52,6 +52,13 @@ class ReflexSocket:
                 if name == "event":
                     self.updates.append(value)
 
+    async def receive(self) -> str:
+        """Return the next message, a ping answered."""
+        text = str(await self._connection.recv())
+        if text == "2":
+            await self._connection.send("3")
+        return text
+
     async def close(self) -> None:
         """Leave the page."""
         await self._connection.close()
