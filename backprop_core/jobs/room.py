@@ -14,8 +14,9 @@ from backprop_core import files, units
 from backprop_core.runs.projection import RunState
 from backprop_core.runs.store import RunFolder
 from backprop_core.telemetry.bounded import Bounded
-from backprop_core.telemetry.gpu import GpuReader
+from backprop_core.telemetry.gpu import GpuReader, GpuSample
 from backprop_core.telemetry.host import HostReader
+from backprop_core.telemetry.sampler import Sampler
 
 _GPU_TIMEOUT_S: Final = 1.0
 
@@ -42,13 +43,34 @@ class MachineMemory:
     def on_card(self) -> int | None:
         """Return the free bytes of the card; None while its driver does not answer."""
         sample = self._gpu()
-        if sample is None or sample.memory_total_bytes is None or sample.memory_used_bytes is None:
-            return None
-        return sample.memory_total_bytes - sample.memory_used_bytes
+        return None if sample is None else _free_on(sample)
 
     def on_host(self) -> int | None:
         """Return the bytes that a new process can take, a container's limit included."""
         return self._host.read().ram_available_bytes
+
+
+class SampledMemory:
+    """The free memory of this machine as a sampler last saw it, for who looks once a second."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+
+    def on_card(self) -> int | None:
+        """Return the free bytes of the card; None while nothing was sampled or the card does not tell."""
+        sample = self._sampler.latest()
+        return None if sample is None else _free_on(sample.gpu)
+
+    def on_host(self) -> int | None:
+        """Return the bytes that a new process can take, a container's limit included."""
+        sample = self._sampler.latest()
+        return None if sample is None else sample.host.ram_available_bytes
+
+
+def _free_on(card: GpuSample) -> int | None:
+    if card.memory_total_bytes is None or card.memory_used_bytes is None:
+        return None
+    return card.memory_total_bytes - card.memory_used_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,11 +75,12 @@ def list_queue(ws: Workspace, memory: FreeMemory | None = None) -> list[QueueIte
     return items
 
 
-def move(ws: Workspace, prefix: str, to: int | Way) -> list[QueueItem]:
+def move(ws: Workspace, prefix: str, to: int | Way, memory: FreeMemory | None = None) -> list[QueueItem]:
     """Put a job that waits elsewhere in the queue and return the new order.
 
     Args:
         to: the position it shall have, from 1, or a way; beyond an end counts as that end.
+        memory: tells what is free; this machine's own by default.
 
     Raises:
         InputError: INPUT_RUN_NOT_FOUND, or INPUT_VALIDATION_FAILED for a place that is none.
@@ -98,7 +99,7 @@ def move(ws: Workspace, prefix: str, to: int | Way) -> list[QueueItem]:
     wanted = to if isinstance(to, int) else places[to]
     if not ws.database.reorder(state.run_id, max(0, min(wanted, len(order)) - 1)):
         raise _not_waiting(state)
-    return list_queue(ws)
+    return list_queue(ws, memory)
 
 
 def cancel(ws: Workspace, prefix: str) -> RunState:

@@ -20,6 +20,7 @@ from backprop_core.jobs import queue
 from backprop_core.runs.projection import TERMINAL, RunState
 from backprop_core.runs.series import Point, read_history, thin
 from backprop_core.runs.store import RunFolder
+from backprop_core.services.failure import failure_of
 from backprop_core.workspace import Workspace
 
 CURVE_POINTS: Final = 60
@@ -129,7 +130,7 @@ def morning_report(ws: Workspace, since: str = "last") -> Report:
     newest = max((_ended_at(state) for state in ended), default=ws.clock.now())
     start = newest - _LAST if span is None else ws.clock.now() - span
     chosen = sorted((state for state in ended if _ended_at(state) >= start), key=_ended_at)
-    return Report(start.isoformat(timespec="seconds"), tuple(_report_of(state) for state in chosen))
+    return Report(start.isoformat(timespec="seconds"), tuple(_report_of(ws, state) for state in chosen))
 
 
 def _span(since: str) -> timedelta | None:
@@ -150,7 +151,7 @@ def _ended_at(state: RunState) -> datetime:
     return datetime.fromisoformat(state.ended_at or state.updated_at or state.created_at)
 
 
-def _report_of(state: RunState) -> RunReport:
+def _report_of(ws: Workspace, state: RunState) -> RunReport:
     facts = _Facts()
     path = RunFolder(Path(state.folder)).journal_path
     size = path.stat().st_size if path.is_file() else 0
@@ -176,7 +177,7 @@ def _report_of(state: RunState) -> RunReport:
         stops=tuple(facts.stops),
         energy_wh=facts.energy_wh,
         error=state.error,
-        next_steps=tuple(_next_steps(state)),
+        next_steps=tuple(_next_steps(ws, state)),
     )
 
 
@@ -257,7 +258,7 @@ def _by_rule(body: ev.RunStopped) -> str:
     return f" by the rule {body.rule}: {body.reason}" if body.rule else ""
 
 
-def _next_steps(state: RunState) -> list[NextStep]:
+def _next_steps(ws: Workspace, state: RunState) -> list[NextStep]:
     short = state.short_id
     if state.kind != "train":
         return [] if state.status == "completed" else [NextStep("Go on with it", f"backprop resume {short}")]
@@ -266,7 +267,9 @@ def _next_steps(state: RunState) -> list[NextStep]:
             NextStep("Export it", f"backprop export {short} --format gguf"),
             NextStep("Try it", f"backprop chat {short}"),
         ]
-    steps = [NextStep("Go on with it", f"backprop resume {short}")]
+    card = failure_of(ws, state.run_id)
+    steps = [NextStep(fix.title, fix.command) for fix in card.fixes] if card is not None else []
+    steps = steps or [NextStep("Go on with it", f"backprop resume {short}")]
     if state.artifact:
         steps.append(NextStep("Export what it has", f"backprop export {short} --format gguf"))
     return [*steps, NextStep("Start it anew with other settings", f"backprop replay {short} --override K=V")]

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final
 from backprop_core.errors import ExitCode, StateError, error_from_record
 from backprop_core.runs.projection import RunState
 from backprop_core.services import runs
+from backprop_core.services.failure import failure_of
+from backprop_core.services.stalls import stall_of
+from backprop_core.telemetry.host import HostReader
 from backpropagate.cli.render import console
 from backpropagate.cli.views import View, view_for
 from backpropagate.progress import end_line
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from backprop_core.workspace import Workspace
 
 _POLL_S: Final = 0.1
+_STALL_LOOK_S: Final = 5.0
 _CAUSE_WAIT_S: Final = 1.0
 _STOPPING: Final = {
     "train": "stopping after this step, what it learned is saved",
@@ -70,7 +74,10 @@ def follow_own(ws: Workspace, run_id: str, *, offset: int = 0) -> ExitCode:
             return True
 
         state = _follow(ws, run_id, view, interrupts, on_interrupt, offset)
-    return exit_code_of(_with_cause(ws, state), was_interrupted=interrupts.count > 0)
+    state = _with_cause(ws, state)
+    if interrupts.count == 0:
+        _tell_card(ws, state)
+    return exit_code_of(state, was_interrupted=interrupts.count > 0)
 
 
 def follow_other(ws: Workspace, run_id: str) -> ExitCode:
@@ -85,7 +92,9 @@ def follow_other(ws: Workspace, run_id: str) -> ExitCode:
         if not state.is_terminal:
             view.note("no longer watching; the run goes on")
             return ExitCode.INTERRUPTED
-    return exit_code_of(_with_cause(ws, state), was_interrupted=False)
+    state = _with_cause(ws, state)
+    _tell_card(ws, state)
+    return exit_code_of(state, was_interrupted=False)
 
 
 def exit_code_of(state: RunState, *, was_interrupted: bool) -> ExitCode:
@@ -113,7 +122,7 @@ def _follow(
     offset: int = 0,
 ) -> RunState:
     """Show a run until it ends or an interrupt says that it is enough; return its newest state."""
-    answered = 0
+    answered, looked_at, told = 0, time.monotonic(), ""
     for state, events in runs.follow(ws, run_id, offset=offset):
         view.show(state, events)
         if interrupts.count > answered:
@@ -122,7 +131,34 @@ def _follow(
                 return state
         if not events:
             time.sleep(_POLL_S)
+        if time.monotonic() - looked_at >= _STALL_LOOK_S:
+            looked_at, told = time.monotonic(), _tell_stall(ws, state, view, told)
     return state
+
+
+def _tell_stall(ws: Workspace, state: RunState, view: View, told: str) -> str:
+    """Say once per cause why a run does not step, and return the cause; empty while it steps."""
+    stall = stall_of(ws, state, host_bytes=HostReader().read().ram_total_bytes)
+    if stall is None:
+        return ""
+    if stall.cause != told:
+        view.note(f"warning: {stall.text}")
+    return stall.cause
+
+
+def _tell_card(ws: Workspace, state: RunState) -> None:
+    """Say what is safe and what may be done about a run that ended badly; the error itself is told after it."""
+    from backpropagate.cli.render import talk
+
+    card = failure_of(ws, state.run_id)
+    if card is None:
+        return
+    talk(f"cause: {card.cause}")
+    if card.setting:
+        talk(f"setting: {card.setting}")
+    talk(f"safe: {card.safe_title}, {card.safe_text}")
+    for fix in card.fixes:
+        talk(f"fix: {fix.title}. {fix.effect}  {fix.command}")
 
 
 def _with_cause(ws: Workspace, state: RunState) -> RunState:

@@ -12,6 +12,7 @@ from backprop_core.errors import InputError
 from backprop_core.events.types import Event
 from backprop_core.runs.projection import RunState
 from backprop_core.runs.series import Point, thin
+from backprop_core.services.failure import FailureCard
 from backprop_core.services.runs import RunDetail
 from backpropagate.cli.render import pairs, put, shown, table
 from backpropagate.progress import event_line, phase_line
@@ -42,7 +43,7 @@ def list_row(state: RunState) -> list[str]:
 
 
 def show_detail(
-    detail: RunDetail, points: Sequence[Point], events: Sequence[Event], log: Sequence[str]
+    detail: RunDetail, points: Sequence[Point], events: Sequence[Event], card: FailureCard | None
 ) -> None:
     """Print everything about one run."""
     state = detail.state
@@ -57,12 +58,24 @@ def show_detail(
         put()
         for line in lines:
             put(line)
-    if state.error is not None:
+    if card is not None:
         put()
-        put(f"[{state.error['code']}]: {state.error['message']}")
-        put(f"hint: {state.error['hint']}")
-        for line in log[-10:]:
-            put(f"  {line}")
+        put_card(card)
+
+
+def put_card(card: FailureCard) -> None:
+    """Print why a run ended badly, what is safe and what may be done."""
+    put(f"[{card.code}]: {card.message}")
+    put(f"cause: {card.cause}")
+    put(f"hint: {card.next_step}")
+    if card.setting:
+        put(f"setting: {card.setting}")
+    put(f"safe: {card.safe_title}, {card.safe_text}")
+    for fix in card.fixes:
+        put(f"fix: {fix.title}. {fix.effect}")
+        put(f"     {fix.command}")
+    for line in card.log[-10:]:
+        put(f"  {line}")
 
 
 def _facts(state: RunState) -> dict[str, str]:
@@ -78,6 +91,7 @@ def _facts(state: RunState) -> dict[str, str]:
         "Steps": f"{units.count(state.step)} of {units.count(state.total_steps)}" if is_training else "",
         "Now": f"loss {units.loss(state.loss)}, first {units.loss(state.first_loss)}" if is_training else "",
         "Time": units.duration(state.seconds) if state.seconds else "",
+        "Rule": f"{state.stop_rule}: {state.stop_reason}".rstrip(": ") if state.stop_rule else "",
         "Created": local_time(state.created_at),
         "Ended": local_time(state.ended_at) if state.ended_at else "",
         _RESULT_NAMES.get(state.kind, "Result"): _result(state),

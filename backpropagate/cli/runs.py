@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -64,19 +65,27 @@ def list_runs(
 def show_run(run_id: RUN_ID, as_json: AS_JSON = False) -> None:
     """Show one run: state, settings with their origins, loss, newest events."""
     from backprop_core.services import runs
+    from backprop_core.services.chaining import chained
+    from backprop_core.services.failure import failure_of
+    from backprop_core.services.stalls import stall_of
     from backpropagate.cli.opening import workspace
-    from backpropagate.cli.render import put_json
+    from backpropagate.cli.render import put_json, talk
     from backpropagate.cli.run_view import show_detail
 
     with workspace() as ws:
         detail = runs.run_detail(ws, run_id)
         if as_json:
-            put_json("run", detail.as_json())
+            card, next_job = failure_of(ws, run_id), chained(detail.state)
+            told = {"failure": card and card.as_json(), "after": next_job and asdict(next_job)}
+            put_json("run", {**detail.as_json(), **told})
             return
         run_id = detail.state.run_id
-        show_detail(
-            detail, runs.series(ws, run_id), runs.recent_events(ws, run_id, 8), runs.log_tail(ws, run_id)
-        )
+        events = runs.recent_events(ws, run_id, 8)
+        show_detail(detail, runs.series(ws, run_id), events, failure_of(ws, run_id))
+        if (stall := stall_of(ws, detail.state)) is not None:
+            talk(f"warning: {stall.text}")
+        if (next_job := chained(detail.state)) is not None:
+            talk(f"after this run: {next_job.text}")
 
 
 def diff_runs(first: RUN_ID, second: RUN_ID, as_json: AS_JSON = False) -> None:
