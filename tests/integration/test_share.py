@@ -258,14 +258,14 @@ class Launched:
 
 
 @pytest.fixture
-def launched() -> Iterator[list[Launched]]:
+def launched(bundle) -> Iterator[list[Launched]]:
     started: list[Launched] = []
     yield started
     for app in started:
         app.stop()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def bundle() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "backprop_app.build"], cwd=ROOT, capture_output=True, check=False
@@ -339,7 +339,7 @@ def test_a_shared_app_is_reached_by_its_name_and_goes_on_when_the_tunnel_dies(tm
     assert '"peer":"tunnel"' in audit
 
 
-def test_the_launcher_ends_when_the_share_does_not_open(tmp_path):
+def test_the_launcher_ends_when_the_share_does_not_open(bundle, tmp_path):
     app = Launched(tmp_path / "home", tunnels.program(tmp_path / "bin", tunnels.SILENT), wait=0.5)
     assert app.process.wait(60) == 2
     assert app.out.read_text().startswith("[RUNTIME_TUNNEL_FAILED] The tunnel of cloudflared was not open")
