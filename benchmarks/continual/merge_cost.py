@@ -1,12 +1,15 @@
-"""What a merge costs in the shape of a 7B model: `python -m benchmarks.continual.merge_cost`.
+"""What merges and changes of the leg cost: `python -m benchmarks.continual.merge_cost`.
 
 Writes two adapters with the layers of Qwen2.5-7B, merges them as a campaign does, and makes the start of the next
-leg. Prints seconds and the memory above what stood before, each rank in a process of its own.
+leg. Prints seconds and the memory above what stood before, each rank in a process of its own; then the seconds
+between a leg's commit and the first step of the next one, with SmolLM2-135M.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import logging
 import resource
 import subprocess
 import sys
@@ -20,7 +23,11 @@ from safetensors.torch import save_file
 from backprop_core import files
 from backprop_core.engine.leg_adapters import merge_into, read_adapter
 from backprop_core.engine.slao import start_of_leg
+from backprop_core.events.journal import JournalReader
+from backprop_core.events.types import LegChosen, Metrics
+from benchmarks.continual.__main__ import REDUCED, campaign
 from benchmarks.report import machine
+from benchmarks.train import tutorial_model
 
 LAYERS = 28
 # Inputs and outputs of the linear layers.
@@ -69,6 +76,19 @@ def measure(rank: int) -> None:
         )
 
 
+def leg_change(model: Path) -> float:
+    """Return the seconds from the commit of a leg to the beginning of the next leg's first step."""
+    with tempfile.TemporaryDirectory() as place:
+        size = dataclasses.replace(REDUCED, rows=12, steps=1)
+        folder = campaign(
+            Path(place), model, [["category"], ["mood"]], size, mode="slao", seed=1, device="cpu"
+        )
+        events = JournalReader(folder.journal_path).read_all()
+        committed = next(event.mono for event in events if isinstance(event.body, LegChosen))
+        step = next(e for e in events if isinstance(e.body, Metrics) and e.body.step == 2)
+        return step.mono - step.body.step_s - committed
+
+
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -77,6 +97,7 @@ def main() -> None:
     """Measure each rank."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=int, nargs="+", default=(16, 256))
+    parser.add_argument("--model", type=Path, help="model folder; the tutorial model by default")
     parser.add_argument("--here", type=int, help="measure this rank in this process")
     chosen = parser.parse_args()
     if chosen.here:
@@ -87,6 +108,8 @@ def main() -> None:
         subprocess.run(
             [sys.executable, "-m", "benchmarks.continual.merge_cost", "--here", str(rank)], check=True
         )
+    logging.disable(logging.WARNING)
+    print(f"change of the leg: {leg_change(chosen.model or tutorial_model()):.2f} s")
 
 
 if __name__ == "__main__":
