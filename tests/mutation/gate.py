@@ -350,8 +350,8 @@ MUTATIONS = (
     Mutation(
         "the gate fails closed without a policy",
         "backprop_app/security/guard.py",
-        "        require_session=login is not None, upload_cap_bytes",
-        "        require_session=False, upload_cap_bytes",
+        "Policy(require_session=login is not None, upload_cap_bytes",
+        "Policy(require_session=False, upload_cap_bytes",
         (_TEST_LOGIN, "-k", "nobody_prepared"),
     ),
 )
