@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import data, gate, journal, page, start_up, unattended
+from benchmarks import data, gate, journal, page, sandbox, start_up, unattended
 from benchmarks.report import machine, show
 
 
@@ -15,6 +15,7 @@ def main() -> None:
     show("Unattended", unattended.measure())
     show("Data", data.measure())
     show("Gate and login", gate.measure())
+    show("Sandbox", sandbox.measure())
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Final
 from backprop_core.errors import InputError
 from backprop_core.files import write_text
 from backprop_core.sandbox import Sandbox
+from benchmarks.report import Figure, show
 
 _ROUNDS: Final = 20
 _PER_ROUND: Final = 1000
@@ -123,21 +124,26 @@ def _median_us(act: Callable[[], None]) -> float:
     return statistics.median(rounds)
 
 
+def measure(tries: int = 20_000) -> list[Figure]:
+    """Return the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain, walked = open_cost_us(Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = race(Path(folder), tries)
+    return [
+        Figure("plain open", plain, "us"),
+        Figure("open through the sandbox, more", walked - plain, "us", 50.0),
+        Figure(f"escapes in {outcome.tries} tries of a racing link", outcome.escapes, "", 0.0),
+    ]
+
+
 def main() -> int:
     """Print the figures; 1 when something got out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=100_000)
-    tries = parser.parse_args().tries
-    with tempfile.TemporaryDirectory() as folder:
-        plain, walked = open_cost_us(Path(folder))
-    print(f"open: plain {plain:.1f} us, sandbox {walked:.1f} us, {walked - plain:.1f} us more")
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = race(Path(folder), tries)
-    print(
-        f"race: {outcome.tries} tries, {outcome.written} inside, {outcome.refused} refused, "
-        f"{outcome.escapes} escapes"
-    )
-    return 1 if outcome.escapes else 0
+    figures = measure(parser.parse_args().tries)
+    show("Sandbox", figures)
+    return 0 if figures[-1].holds else 1
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def _trash() -> rx.Component:
             rx.el.button(
                 StorageState.old_text, type="button", class_name="btn sm", on_click=StorageState.ask_purge_old
             ),
-            class_name="row end foot",
+            class_name="foot",
         ),
         rx.fragment(),
     )
@@ -152,7 +152,7 @@ def _trashed(item: Any) -> rx.Component:
         rx.el.td(item.kind, class_name="t2 hide-s"),
         rx.el.td(item.size, class_name="r num"),
         rx.el.td(item.deleted, class_name="t2 hide-s num"),
-        rx.el.td(rx.el.div(back, gone, class_name="row end"), class_name="r"),
+        rx.el.td(back, " ", gone, class_name="r"),
     )
 
 
