@@ -141,8 +141,8 @@ def test_a_campaign_is_killed_in_leg_two_resumes_and_its_matrix_is_that_of_its_a
     matrix = shown_matrix(page)
     assert [len(row) for row in matrix] == [3, 3, 3, 3]
     for row, again in zip(matrix, recomputed["matrix"], strict=True):
-        # Equal as far as the cells show: the processor computes in bf16, whose last digit is 0.4 % of a logit.
-        assert row == pytest.approx(again, rel=2e-2, abs=1e-2)
+        # The processor computes in bf16, which tells logits near 20 apart by 0.1; legs differ by whole units.
+        assert row == pytest.approx(again, abs=0.1)
 
     page.get_by_role("button", name="Reject the merge").click()
     expect(lanes.nth(2)).to_contain_text("Not merged")
