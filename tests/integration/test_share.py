@@ -140,6 +140,7 @@ def test_a_relay_that_hides_its_name_is_not_shared(tmp_path):
             with pytest.raises(RunError) as caught:
                 await share.open(())
             assert caught.value.code == "RUNTIME_TUNNEL_FAILED"
+            assert "was not open after 2 s" in caught.value.message
 
     asyncio.run(go())
 
