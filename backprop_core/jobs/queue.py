@@ -5,6 +5,7 @@ Whoever submits also makes sure that a scheduler runs; nobody here launches a wo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,10 @@ from backprop_core.workspace import Workspace
 
 STOP_DEADLINE_S: Final = 30.0
 KILL_DEADLINE_S: Final = 10.0
+
+_WAKE_EVERY_S: Final = 1.0
+# When somebody in this process last woke the scheduler of a home.
+_woken: dict[Path, float] = {}
 
 
 def submit(ws: Workspace, state: RunState, *, start_key: str | None = None) -> str:
@@ -51,10 +56,15 @@ def refresh_run(ws: Workspace, row: Row) -> RunState:
 def wake_scheduler(ws: Workspace, states: Sequence[RunState]) -> None:
     """Start the scheduler when one of `states` waits, or an end is still to be told or to be followed up.
 
-    Whoever looks at the runs calls this, so that a queue whose scheduler was killed goes on.
+    Whoever looks at the runs calls this, so that a queue whose scheduler was killed goes on. On a busy
+    machine a scheduler needs seconds to take its lock; lookers do not start another at each look.
     """
     is_awaited = any(state.status == "queued" for state in states)
-    if is_awaited or notifier.has_mail(ws) or promises.due(ws):
+    if not (is_awaited or notifier.has_mail(ws) or promises.due(ws)):
+        return
+    now = time.monotonic()
+    if now - _woken.get(ws.home, -_WAKE_EVERY_S) >= _WAKE_EVERY_S:
+        _woken[ws.home] = now
         ensure_scheduler(ws)
 
 

@@ -374,3 +374,16 @@ def test_a_store_whose_folder_refuses_locks_is_refused_with_what_to_do(monkeypat
         Workspace.open(FakeWorkerLauncher())
     assert caught.value.code == "STATE_STORE_INVALID"
     assert caught.value.hint
+
+
+def test_many_looks_at_a_waiting_run_start_one_scheduler_a_second(ws, launcher, monkeypatch):
+    launcher.runs_scheduler = False
+    submit_run(ws)
+    spawned: list[object] = []
+    monkeypatch.setattr(launcher, "spawn_scheduler", spawned.append)
+    for _ in range(20):
+        runs.list_runs(ws)
+    assert len(spawned) <= 1
+    monkeypatch.setattr(queue, "_WAKE_EVERY_S", 0.0)
+    runs.list_runs(ws)
+    assert spawned
