@@ -54,7 +54,9 @@ def port(runtime):
 
 @pytest.fixture
 def client(port):
-    with openai.OpenAI(base_url=f"http://localhost:{port}/v1", api_key="none", max_retries=0) as client:
+    with openai.OpenAI(
+        base_url=f"http://localhost:{port}/v1", api_key="none", max_retries=0, timeout=60
+    ) as client:
         yield client
 
 
