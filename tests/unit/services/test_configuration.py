@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backprop_core.config.settings import find_home
+from backprop_core.config.settings import Settings, find_home
 from backprop_core.errors import BackpropagateError, InputError
 from backprop_core.services import configuration
 
@@ -59,3 +59,8 @@ def test_a_secret_is_never_handed_to_the_page(monkeypatch) -> None:
     shown = repr(setting_groups(configuration.list_settings(), only_changed=False))
     assert "set, not shown" in shown
     assert "hunter2" not in shown
+
+
+def test_every_setting_of_the_installation_is_shown():
+    shown = {row.key for row in configuration.list_settings()}
+    assert {name.replace("__", ".") for name in Settings.model_fields} <= shown
