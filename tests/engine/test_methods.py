@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from backprop_core.engine.devices import Device
-from backprop_core.engine.loading import _held
+from backprop_core.engine.loading import held
 from backprop_core.errors import BackpropagateError
 from backprop_core.events.types import RunCompleted, TrainingPlanned
 from tests.support.attempts import attempt, bodies, losses
@@ -141,7 +141,7 @@ def test_an_adapter_of_another_shape_is_refused(train):
 
 
 def test_weights_in_4bit_are_nf4_with_double_quantization():
-    config = _held(Device(torch.device("cpu"), "cpu", "bf16"), "4bit")["quantization_config"]
+    config = held(Device(torch.device("cpu"), "cpu", "bf16"), "4bit")["quantization_config"]
     assert (config.bnb_4bit_quant_type, config.bnb_4bit_use_double_quant) == ("nf4", True)
     assert config.bnb_4bit_compute_dtype == torch.bfloat16
 
