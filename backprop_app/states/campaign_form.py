@@ -88,7 +88,7 @@ class CampaignFormState(rx.State):
         if name != "dataset":
             return CampaignFormState.set_field(name, value)
         if value and len(self.sources) < _MAX_SOURCES:
-            self.sources = [*self.sources, value[:_MAX_TEXT]]
+            self._take([*self.sources, value[:_MAX_TEXT]])
         return CampaignFormState.replan
 
     @rx.event
@@ -105,7 +105,7 @@ class CampaignFormState(rx.State):
     @rx.event
     def drop_source(self, index: int) -> Any:
         """Take a data file out again."""
-        self.sources = [path for at, path in enumerate(self.sources) if at != index]
+        self._take([path for at, path in enumerate(self.sources) if at != index])
         return CampaignFormState.replan
 
     @rx.event(background=True)
@@ -150,6 +150,11 @@ class CampaignFormState(rx.State):
         async with self:
             self.is_starting, self._start_key = False, uuid.uuid4().hex
         return rx.redirect(f"/multi-run?run={started.run_id}")
+
+    def _take(self, sources: list[str]) -> None:
+        """Show the files at once; what they mean takes a while to work out."""
+        self.sources = sources
+        self.chosen = views.source_options(sources, self.data)
 
     def _show(self, result: CampaignDraft, rules: dict[str, Any], revision: int) -> None:
         errors = {

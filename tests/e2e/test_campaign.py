@@ -50,7 +50,7 @@ def write_sources(folder: Path) -> None:
 def set_up(page: Page) -> None:
     """Choose the data and make the legs as short as they can be."""
     expect(page.get_by_role("heading", level=1)).to_have_text("Multi-Run")
-    expect(page.get_by_text("No data is chosen.")).to_be_visible()
+    expect(page.get_by_text("No data is chosen.")).to_be_visible(timeout=END_MS)
     expect(page.get_by_role("button", name="Start the campaign")).to_be_disabled()
     for number, name in enumerate(ANSWERS, start=1):
         page.get_by_role("button", name="Add data").click()
@@ -58,12 +58,12 @@ def set_up(page: Page) -> None:
         expect(page.get_by_role("list", name="Data files").get_by_role("listitem")).to_have_count(number)
     for label, value, flag in FIELDS:
         page.get_by_label(label, exact=True).fill(value)
-        expect(page.locator(".cli code")).to_contain_text(f"{flag} {value}")
+        expect(page.locator(".cli code")).to_contain_text(f"{flag} {value}", timeout=END_MS)
     page.get_by_label("Rate over legs").select_option("linear")
     legs = page.get_by_role("table", name="Legs before Start").get_by_role("row")
-    expect(legs).to_have_count(4)
-    expect(legs.nth(2)).to_contain_text("+ 1")
-    expect(legs.nth(3)).to_contain_text("2e-4")
+    expect(legs).to_have_count(4, timeout=END_MS)
+    expect(legs.nth(2)).to_contain_text("+ 1", timeout=END_MS)
+    expect(legs.nth(3)).to_contain_text("2e-4", timeout=END_MS)
 
 
 def journal(folder: Path) -> list[ev.Event]:
