@@ -59,6 +59,7 @@ class CampaignState(rx.State):
     adds: bool = False
     add_error: str = ""
     _wanted: str = ""
+    _is_judged: bool = False
 
     @rx.event(background=True)
     async def watch(self) -> None:
@@ -77,16 +78,22 @@ class CampaignState(rx.State):
                 states = await asyncio.to_thread(runs.list_runs, runtime.ws, kind="multi-run", limit=_LISTED)
                 async with self:
                     run_id = self._choose(states, runtime)
+                    # No follower reads the journal of a campaign that has ended.
+                    known = None if self._is_judged else known
+                    self._is_judged = False
                 if feed is None or feed.run_id != run_id:
                     feed, known, last = (RunFeed(runtime.follower, run_id) if run_id else None), None, None
             frame = await feed.next() if feed else None
             if frame is not None:
-                if known is None or last is None or _has_news(last, frame):
-                    known = await asyncio.to_thread(campaigns.read_campaign, runtime.ws, frame.state.run_id)
+                known = None if last is None or _has_news(last, frame) else known
                 last = frame
-            if last is not None and known is not None:
+            is_new = frame is not None or known is None
+            if last is not None:
+                known = known or await asyncio.to_thread(
+                    campaigns.read_campaign, runtime.ws, last.state.run_id
+                )
                 async with self:
-                    self._show(runtime, last, known, is_new=frame is not None)
+                    self._show(runtime, last, known, is_new=is_new)
             await asyncio.sleep(FRAME_S if frame is not None else 3 * FRAME_S)
 
     @rx.event
@@ -185,7 +192,8 @@ class CampaignState(rx.State):
                 self.is_deciding = False
         act = "campaign.accept" if accept else "campaign.reject"
         await audit.note(self, act, run_id=run_id, leg=str(leg))
-        await runtime.follower.refresh()
+        async with self:
+            self._is_judged = True
         return None
 
     def _choose(self, states: list[Projection], runtime: Runtime) -> str:
