@@ -89,9 +89,8 @@ class CampaignState(rx.State):
                 last = frame
             is_new = frame is not None or known is None
             if last is not None:
-                known = known or await asyncio.to_thread(
-                    campaigns.read_campaign, runtime.ws, last.state.run_id
-                )
+                if known is None:
+                    known = await asyncio.to_thread(campaigns.read_campaign, runtime.ws, last.state.run_id)
                 async with self:
                     self._show(runtime, last, known, is_new=is_new)
             await asyncio.sleep(FRAME_S if frame is not None else 3 * FRAME_S)
