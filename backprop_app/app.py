@@ -29,6 +29,7 @@ from backprop_app.states.judge import JudgeState
 from backprop_app.states.models import ModelsState
 from backprop_app.states.night import NightState
 from backprop_app.states.playground import PlaygroundState
+from backprop_app.states.queue import QueueState
 from backprop_app.states.rail import RailState
 from backprop_app.states.run import RunState
 from backprop_app.states.runs import RunsState
@@ -77,7 +78,7 @@ app.add_page(
     route="/runs",
     title="Runs · Backpropagate",
     description=_DESCRIPTION,
-    on_load=[RunsState.watch, NightState.watch, CompareState.watch, *_EVERYWHERE],
+    on_load=[RunsState.watch, QueueState.watch, NightState.watch, CompareState.watch, *_EVERYWHERE],
 )
 app.add_page(
     run_page,

@@ -20,18 +20,22 @@ def failure_card() -> rx.Component:
             rx.el.span(icon("alert", "l"), class_name="danger"),
             rx.el.div(
                 rx.el.h2(RunState.failure.message),
-                rx.el.p(RunState.failure.hint, class_name="t2 mt1"),
-                rx.el.div(RunState.failure.code, class_name="mono t2 mt2"),
+                rx.el.p(RunState.failure.cause, " ", RunState.failure.hint, class_name="t2 mt1"),
+                rx.el.div(
+                    RunState.failure.code,
+                    rx.cond(
+                        RunState.failure.setting != "",
+                        rx.fragment(" · ", RunState.failure.setting),
+                        rx.fragment(),
+                    ),
+                    class_name="mono t2 mt2",
+                ),
                 class_name="grow",
             ),
             class_name="row g3 top",
         ),
         rx.el.div(
-            rx.cond(
-                _VIEW.can_resume,
-                _fix(RunState.failure.resume_title, RunState.failure.resume_text, resume_button("btn pri")),
-                rx.fragment(),
-            ),
+            rx.foreach(RunState.failure.fixes, _fix_row),
             _fix("Change the settings", "Opens Train with those of this run.", again_button()),
             class_name="fixes",
         ),
@@ -59,6 +63,26 @@ def failure_card() -> rx.Component:
     return rx.el.section(
         rx.el.div(what, safe, class_name="body"), log, class_name="panel fail", aria_label="What went wrong"
     )
+
+
+def _fix_row(fix: Any) -> rx.Component:
+    css = rx.cond(fix.number == 0, "btn pri steady", "btn steady")
+    start = rx.el.button(
+        icon("play"),
+        rx.cond(RunState.asked == "fix", "Starting", "Start anew"),
+        type="button",
+        class_name=css,
+        aria_label=rx.Var.create("Start anew: ") + fix.title,
+        aria_busy=RunState.asked == "fix",
+        disabled=RunState.asked == "fix",
+        on_click=RunState.start_fixed(fix.number),
+    )
+    title = rx.cond(
+        fix.number == 0,
+        rx.fragment(fix.title, " ", rx.el.span("least change", class_name="chip")),
+        rx.fragment(fix.title),
+    )
+    return _fix(title, fix.effect, rx.cond(fix.is_resume, resume_button(css), start))
 
 
 def _fix(title: Any, text: Any, button: rx.Component) -> rx.Component:

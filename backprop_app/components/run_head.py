@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import reflex as rx
 
 from backprop_app.components.basics import page_head
@@ -33,16 +35,28 @@ def _condition() -> rx.Component:
         rx.fragment("Paused, ", _VIEW.pause_reason, ". It goes on by itself."),
         rx.fragment("Waits after step ", _VIEW.step, " and keeps its memory."),
     )
+    ended = rx.el.span(
+        dot,
+        _VIEW.ended,
+        rx.cond(_VIEW.stop_text != "", rx.fragment(". ", _VIEW.stop_text), rx.fragment()),
+        rx.cond(RunState.follow_up != "", rx.fragment(". ", RunState.follow_up), rx.fragment()),
+        class_name="row g6 t2 wrap",
+    )
+    stalled = rx.el.span(dot, RunState.stall, class_name="row g6 warn wrap", role="status")
     return rx.cond(
         _VIEW.is_ended,
-        rx.el.span(dot, _VIEW.ended, class_name="row g6 t2 hide-s"),
+        ended,
         rx.cond(
-            _VIEW.is_paused,
-            rx.el.span(dot, paused, class_name="row g6 warn"),
+            RunState.stall != "",
+            stalled,
             rx.cond(
-                _VIEW.is_active & (_VIEW.phase != "") & ~_VIEW.has_steps,
-                rx.el.span(dot, _VIEW.phase, class_name="row g6 acc"),
-                safe,
+                _VIEW.is_paused,
+                rx.el.span(dot, paused, class_name="row g6 warn"),
+                rx.cond(
+                    _VIEW.is_active & (_VIEW.phase != "") & ~_VIEW.has_steps,
+                    rx.el.span(dot, _VIEW.phase, class_name="row g6 acc"),
+                    safe,
+                ),
             ),
         ),
     )
@@ -83,18 +97,18 @@ def _during() -> rx.Component:
 
 def _after() -> rx.Component:
     """Return the buttons of a run that ended; a failure card has its own."""
-    resume = rx.cond(_VIEW.can_resume, resume_button("btn"), rx.fragment())
+    resume = rx.cond(_VIEW.can_resume, resume_button("btn steady"), rx.fragment())
     return rx.cond(RunState.failure.code != "", rx.fragment(), rx.fragment(resume, again_button()))
 
 
-def resume_button(css: str) -> rx.Component:
+def resume_button(css: Any) -> rx.Component:
     """Return the button that lets the run go on from its newest checkpoint."""
     is_asked = RunState.asked == "resume"
     return rx.el.button(
         icon("play"),
         rx.cond(is_asked, "Resuming", "Resume"),
         type="button",
-        class_name=f"{css} steady",
+        class_name=css,
         aria_busy=is_asked,
         disabled=is_asked,
         on_click=RunState.request("resume"),

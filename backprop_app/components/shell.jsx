@@ -79,6 +79,13 @@ export function Shortcuts() {
         press("[data-key=start]");
         return;
       }
+      const way = event.altKey && { ArrowUp: "up", ArrowDown: "down" }[event.key];
+      const job = way && document.activeElement?.closest("[data-queue]");
+      if (job) {
+        event.preventDefault();
+        job.querySelector(`[data-key=${way}]`)?.click();
+        return;
+      }
       if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
       if (document.querySelector("[role=alertdialog], [role=dialog]")) return;
       const isChord = event.timeStamp - chord.current < CHORD_MS;

@@ -10,6 +10,7 @@ from backprop_app.components.basics import empty, page_head, segmented
 from backprop_app.components.icons import icon
 from backprop_app.components.local import CompareChart, link
 from backprop_app.components.night_card import night_card
+from backprop_app.components.queue_panel import queue_panel
 from backprop_app.components.status import word
 from backprop_app.layout import Twin, shell
 from backprop_app.states.compare import CompareState
@@ -50,6 +51,7 @@ def runs_page() -> rx.Component:
     )
     return shell(
         page_head("Runs", lead, search, status),
+        queue_panel(),
         body,
         active="Runs",
         twin=Twin(rx.cond(_COMPARED, "backprop diff-runs", "backprop list-runs"), _NAMES.join(" ")),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import reflex as rx
@@ -28,6 +30,9 @@ from backprop_app.views.runs import Chunk, RunView, run_view, still_asked
 from backprop_core.errors import BackpropagateError
 from backprop_core.runs.projection import RunState as Projection
 from backprop_core.services import runs
+from backprop_core.services.chaining import chained
+from backprop_core.services.failure import apply_fix, failure_of
+from backprop_core.services.stalls import stall_of
 from backprop_core.workspace import Workspace
 
 _EVENTS_SHOWN: Final = 12
@@ -35,6 +40,7 @@ _CHECKPOINTS_KEPT: Final = 3
 _LOG_LINES: Final = 14
 # Warnings are left out of the lines that are shown.
 _LOG_LINES_READ: Final = 120
+_STALL_LOOK_S: Final = 5.0
 _SMOOTH_MAX: Final = 0.99
 _REQUESTS: Final[dict[str, Callable[[Workspace, str], Projection]]] = {
     "pause": runs.pause,
@@ -59,6 +65,8 @@ class RunState(rx.State):
     folder: str = ""
     artifact: str = ""
     source: str = ""
+    stall: str = ""
+    follow_up: str = ""
     asks_stop: bool = False
     asked: str = ""
     is_log: bool = False
@@ -127,6 +135,22 @@ class RunState(rx.State):
         return None
 
     @rx.event(background=True)
+    async def start_fixed(self, number: int) -> Any:
+        """Do what a fix of the failure card says and open the run that works now."""
+        async with self:
+            run_id, self.asked = self.view.run_id, "fix"
+        runtime = current()
+        try:
+            started = await asyncio.to_thread(apply_fix, runtime.ws, run_id, number, source="page")
+        except BackpropagateError as error:
+            async with self:
+                self.asked = ""
+            return ShellState.show_toast(error.message, error.hint, "danger")
+        await audit.note(self, "run.start_fixed", run_id=started, after=run_id, fix=str(number))
+        await runtime.follower.refresh()
+        return rx.redirect(f"/runs/{started}")
+
+    @rx.event(background=True)
     async def watch(self) -> None:
         """Show the run in the address and keep it live until the page is left."""
         runtime = current()
@@ -144,14 +168,22 @@ class RunState(rx.State):
         async with self:
             self.folder, self.source = detail.state.folder, detail.state.source
             self.settings = settings
+        looked_at = 0.0
         while True:
             frame = await feed.next()
             if frame is None:
                 await runtime.follower.wait_for_change(1.0)
+            else:
+                ended = await asyncio.to_thread(_ended, runtime, frame.state)
+                async with self:
+                    self._show(runtime, frame, ended)
+            if time.monotonic() - looked_at >= _STALL_LOOK_S:
+                looked_at = time.monotonic()
+                stall = await asyncio.to_thread(_stall_text, runtime, detail.state.run_id)
+                async with self:
+                    assign(self, stall=stall)
+            if frame is None:
                 continue
-            lines = await _log_lines(runtime, frame)
-            async with self:
-                self._show(runtime, frame, lines)
             await asyncio.sleep(FRAME_S)
 
     def _forget(self, prefix: str) -> None:
@@ -161,17 +193,18 @@ class RunState(rx.State):
         self.view, self.missing, self.chunk = RunView(), "", Chunk()
         self.events, self.checkpoints, self.marks = [], [], Marks()
         self.failure, self.settings, self.log = FailureView(), [], []
-        self.asks_stop, self.asked = False, ""
+        self.asks_stop, self.asked, self.stall, self.follow_up = False, "", "", ""
 
-    def _show(self, runtime: Runtime, frame: Frame, lines: list[str]) -> None:
+    def _show(self, runtime: Runtime, frame: Frame, ended: Ended) -> None:
         state, now = frame.state, runtime.now()
         if frame.chunk.rows:
             self.chunk = frame.chunk
         assign(
             self,
             view=run_view(state, frame.smooth_loss, now),
-            failure=failure_view(state),
-            log=lines,
+            failure=ended.failure,
+            log=ended.log,
+            follow_up=ended.follow_up,
             artifact=f"{state.folder}/{state.artifact}" if state.artifact else "",
             asked=still_asked(self.asked, state),
         )
@@ -184,9 +217,31 @@ class RunState(rx.State):
             )
 
 
-async def _log_lines(runtime: Runtime, frame: Frame) -> list[str]:
-    """Return the end of the worker's log of a run that ended badly."""
-    if frame.state.status not in {"failed", "interrupted"}:
-        return []
-    lines = await asyncio.to_thread(runs.log_tail, runtime.ws, frame.state.run_id, _LOG_LINES_READ)
-    return without_warnings(lines)[-_LOG_LINES:]
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the page adds once a run has ended: its failure card, its last lines, and what came after it."""
+
+    failure: FailureView = field(default_factory=FailureView)
+    log: list[str] = field(default_factory=list)
+    follow_up: str = ""
+
+
+def _ended(runtime: Runtime, state: Projection) -> Ended:
+    """Return what is told about a run that has ended; nothing while it works."""
+    if not state.is_terminal:
+        return Ended()
+    follow_up = chained(state)
+    text = "" if follow_up is None else f"After this run: {follow_up.text}"
+    card = failure_of(runtime.ws, state.run_id)
+    if card is None:
+        return Ended(follow_up=text)
+    lines = runs.log_tail(runtime.ws, state.run_id, _LOG_LINES_READ)
+    return Ended(failure_view(card), without_warnings(lines)[-_LOG_LINES:], text)
+
+
+def _stall_text(runtime: Runtime, run_id: str) -> str:
+    row = runtime.ws.database.get(run_id)
+    sample = runtime.sampler.latest()
+    total = None if sample is None else sample.host.ram_total_bytes
+    stall = None if row is None else stall_of(runtime.ws, row.state, host_bytes=total)
+    return "" if stall is None else stall.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from backprop_core.config.resolve import Origin
 from backprop_core.config.schema import train_fields
 from backprop_core.config.specs import TrainSpec
 from backprop_core.events import types as ev
-from backprop_core.runs.projection import RunState
+from backprop_core.services.failure import FailureCard
 
 _ORIGINS: Final = {
     "default": "default",
@@ -30,16 +31,27 @@ _WARNING: Final = re.compile(r"\S+ \S+ WARNING py\.warnings: |\S+:\d+: \w*Warnin
 
 
 @dataclass(frozen=True, slots=True)
+class FixItem:
+    """One fix of the card; `number` is what its button sends."""
+
+    number: int
+    title: str
+    effect: str
+    is_resume: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FailureView:
     """Why a run ended badly, and what is safe. An empty `code` means that it did not."""
 
     code: str = ""
     message: str = ""
+    cause: str = ""
     hint: str = ""
+    setting: str = ""
     safe_title: str = ""
     safe_text: str = ""
-    resume_title: str = ""
-    resume_text: str = ""
+    fixes: list[FixItem] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +72,24 @@ class CheckpointItem:
     size: str
 
 
-def failure_view(state: RunState) -> FailureView:
-    """Return the failure card of a run."""
-    if state.error is None or state.status not in {"failed", "interrupted"}:
+def failure_view(card: FailureCard | None) -> FailureView:
+    """Return the card of a run as the page shows it."""
+    if card is None:
         return FailureView()
-    if state.checkpoint_step:
-        step = units.count(state.checkpoint_step)
-        lost = max(0, state.step - state.checkpoint_step)
-        safe = f"Checkpoint at step {step}", "verified when it was written"
-        again = (
-            f"{units.count(lost)} step{'' if lost == 1 else 's'} taken again" if lost else "no step is lost"
-        )
-        resume = f"Resume at step {step}", f"From the verified checkpoint; {again}."
-    else:
-        safe = "Data and settings", "unchanged; no checkpoint was written yet"
-        resume = "Start this run again", "No checkpoint was written yet; it begins at step 1."
-    return FailureView(state.error["code"], state.error["message"], state.error["hint"], *safe, *resume)
+    fixes = [
+        FixItem(number, fix.title, fix.effect, fix.action == "resume")
+        for number, fix in enumerate(card.fixes)
+    ]
+    return FailureView(
+        card.code,
+        card.message,
+        card.cause,
+        card.next_step,
+        card.setting,
+        card.safe_title,
+        card.safe_text,
+        fixes,
+    )
 
 
 def setting_items(spec: TrainSpec, origins: dict[str, Origin]) -> list[SettingItem]:

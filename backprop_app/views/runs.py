@@ -88,6 +88,7 @@ class RunView:
     ended: str = ""
     summary: str = ""
     pause_reason: str = ""
+    stop_text: str = ""
     has_steps: bool = False
     href: str = ""
 
@@ -225,6 +226,7 @@ def run_view(state: RunState, smooth_loss: float | None, now: datetime) -> RunVi
         ended="" if state.ended_at is None else clock(datetime.fromisoformat(state.ended_at), now),
         summary=_summary(state, took),
         pause_reason=state.pause_reason,
+        stop_text=_stop_text(state),
         has_steps=state.step > 0,
         href=page_of(state),
     )
@@ -345,6 +347,14 @@ def _phase(state: RunState) -> str:
         share = 100 * state.phase_done / state.phase_total
         return f"{words}, {share:.0f}{units.NBSP}%"
     return f"{words}: {state.phase_detail}" if words and state.phase_detail else words
+
+
+def _stop_text(state: RunState) -> str:
+    """Return which rule of the run ended it: "Rule plateau: no new lowest loss"; empty when none did."""
+    if state.stop_rule is None:
+        return ""
+    rule = state.stop_rule.replace("_", " ")
+    return f"Rule {rule}: {state.stop_reason}" if state.stop_reason else f"Rule {rule}"
 
 
 def _loss_note(state: RunState) -> str:
