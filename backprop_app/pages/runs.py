@@ -71,7 +71,7 @@ def _table() -> rx.Component:
         rx.el.th("Started", class_name="r hide-s"),
     )
     return rx.el.div(
-        rx.el.table(rx.el.thead(head), rx.el.tbody(rx.foreach(RunsState.items, _row))),
+        rx.el.table(rx.el.thead(head), rx.el.tbody(rx.foreach(RunsState.items, _row)), aria_label="Runs"),
         class_name="panel scroll",
     )
 

@@ -46,7 +46,7 @@ def test_runs_are_walked_selected_compared_and_opened_with_the_keyboard(
     app: UiServer, three_runs: list[str], watch
 ) -> None:
     page = watch(app).open("/runs")
-    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(page.get_by_role("table", name="Runs").locator("tbody tr")).to_have_count(3)
     page.keyboard.press("j")
     assert focused_row(page) == "c"
     page.keyboard.press("x")
@@ -68,7 +68,7 @@ def test_runs_are_walked_selected_compared_and_opened_with_the_keyboard(
 
     page.keyboard.press("/")
     page.keyboard.type("b")
-    expect(page.locator("tbody tr").first).to_be_visible()
+    expect(page.get_by_role("table", name="Runs").locator("tbody tr").first).to_be_visible()
     page.get_by_role("link", name="b", exact=True).focus()
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/runs/{three_runs[1]}")
