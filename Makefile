@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: help run install bundle test test-fast test-unit test-engine test-integration test-e2e check fix bench soak docs screenshots clean
+.PHONY: help run install bundle test test-fast test-unit test-engine test-integration test-cli test-e2e check fix bench soak docs screenshots clean
 
 help:  ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,11 +27,17 @@ run: bundle  ## the web app at http://localhost:7860
 
 test: check bundle  ## everything that CI runs, the browser included
 	$(BIN)/python -m tests.support.browser
-	$(MAKE) -j2 -k --output-sync=target --no-print-directory test-e2e test-engine test-integration test-unit
+	$(MAKE) -j2 -k --output-sync=target --no-print-directory test-e2e test-engine test-integration test-cli test-unit
 
 # Each kind in a process of its own, two kinds at a time, the longest first.
-test-e2e test-engine test-integration: test-%:
+test-e2e test-engine: test-%:
 	$(BIN)/python -m pytest tests/$*
+
+test-integration:
+	$(BIN)/python -m pytest tests/integration --ignore-glob='*/test_c*.py'
+
+test-cli:
+	$(BIN)/python -m pytest tests/integration/test_c*.py
 
 test-unit:
 	$(BIN)/python -m pytest tests/unit tests/contracts tests/mutation tests/gpu

@@ -69,6 +69,6 @@ def test_runs_are_walked_selected_compared_and_opened_with_the_keyboard(
     page.keyboard.press("/")
     page.keyboard.type("b")
     expect(page.get_by_role("table", name="Runs").locator("tbody tr").first).to_be_visible()
-    page.get_by_role("link", name="b", exact=True).focus()
+    page.get_by_role("table", name="Runs").get_by_role("link", name="b", exact=True).focus()
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/runs/{three_runs[1]}")

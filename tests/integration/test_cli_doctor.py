@@ -13,7 +13,7 @@ import pytest
 from backprop_core.platform import FileLock
 from backprop_core.runs.database import Database
 from backprop_core.runs.store import RunFolder, new_run_id
-from backprop_core.services import runs
+from backprop_core.services import runs, trash
 from tests.support.listed_exports import finished_export
 from tests.support.stores import make_run, submit_run, wait_for
 
@@ -167,8 +167,8 @@ def test_old_leftovers_of_ours_go_and_everything_else_stays(backprop, ws, two_ru
     assert found[str(theirs)]["status"] == "left"
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     assert after == {path: at for path, at in before.items() if not any(path.is_relative_to(o) for o in ours)}
-    trash = ws.settings.sandbox_root / "trash"
-    assert len([path for path in trash.iterdir() if ".partial." in path.name]) == 2
+    kept = [entry for entry in trash.list_entries(ws) if entry.kind == "leftover"]
+    assert sorted(entry.origin for entry in kept) == sorted(map(str, ours))
 
 
 def test_the_last_copy_of_an_adapter_is_no_leftover(backprop, ws, two_runs):

@@ -78,7 +78,7 @@ def test_what_has_ended_cannot_be_paused(backprop, ws, word):
 def test_an_export_cannot_be_paused(backprop, ws, tmp_path):
     code, _, err = backprop("pause", finished_export(ws, tmp_path / "x.gguf"))
     assert code == 1
-    assert "is an export" in err
+    assert "is a job of kind export" in err
 
 
 def test_resume_follows_the_next_attempt_alone_and_takes_each_step_once(backprop, ws):
@@ -152,7 +152,7 @@ def test_a_run_cannot_go_on_in_a_program_while_a_worker_has_it(ws):
 
 
 def test_an_export_does_not_go_on_inside_a_program(ws, tmp_path):
-    with pytest.raises(InputError, match="is an export"):
+    with pytest.raises(InputError, match="is a job of kind export"):
         runs.resumable_here(ws, finished_export(ws, tmp_path / "x.gguf"))
 
 
@@ -228,4 +228,4 @@ def test_replay_says_that_the_data_has_changed(backprop, ws, tmp_path):
 def test_an_export_is_not_replayed(backprop, ws, tmp_path):
     code, _, err = backprop("replay", finished_export(ws, tmp_path / "x.gguf"))
     assert code == 1
-    assert "is an export" in err
+    assert "is a job of kind export" in err
