@@ -221,8 +221,12 @@ def _held(folder: Path, device: Device) -> Quantization:
 
 
 def _with_adapter(model: PreTrainedModel, folder: Path, base: str) -> Any:
+    if not (folder / "adapter_config.json").is_file():
+        raise InputError(
+            "INPUT_ADAPTER_INVALID", f"{folder} holds no adapter: it has no adapter_config.json."
+        )
+    require_plain_adapter(folder)
     try:
-        require_plain_adapter(folder)
         return PeftModel.from_pretrained(model, folder, use_safetensors=True)
     except (ValueError, RuntimeError, KeyError, OSError, TypeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()
