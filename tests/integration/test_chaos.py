@@ -59,7 +59,7 @@ def zygote() -> Iterator[Zygote]:
         zygote.close()
 
 
-# One whole run of the suite was seen to stand still here: the process that forks the others span. Until that is
+# One whole run of the suite was seen to stand still here: the process that forks the others spun. Until that is
 # understood the sequences are played by `make soak` alone.
 pytestmark = pytest.mark.soak
 
