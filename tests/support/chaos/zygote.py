@@ -113,8 +113,13 @@ def _serve(path: str) -> None:
         connection, _ = listener.accept()
         with connection:
             line, fds, _, _ = socket.recv_fds(connection, 1 << 16, 1)
-            while not line.endswith(b"\n"):
-                line += connection.recv(1 << 16)
+            while not line.endswith(b"\n") and (more := connection.recv(1 << 16)):
+                line += more
+            if not line.endswith(b"\n"):
+                # Whoever asked was killed in the middle of its sentence.
+                for fd in fds:
+                    os.close(fd)
+                continue
             request = json.loads(line)
             _reap(living, codes)
             answer: Any = None
@@ -127,7 +132,9 @@ def _serve(path: str) -> None:
                 answer = living
             for fd in fds:
                 os.close(fd)
-            connection.sendall(json.dumps(answer).encode() + b"\n")
+            # Whoever asked may have been killed meanwhile; what it asked for is done all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(json.dumps(answer).encode() + b"\n")
         if "end" in request:
             for pid in living:
                 with contextlib.suppress(ProcessLookupError):
