@@ -11,6 +11,7 @@ from backprop_app.components.dialogs import confirm
 from backprop_app.components.icons import icon
 from backprop_app.components.local import Chart, CopyButton, PointTable, link
 from backprop_app.components.status import pill, word
+from backprop_app.components.steering import pause_and_stop
 from backprop_app.states.campaign import CampaignState
 from backprop_app.states.campaign_form import CampaignFormState
 
@@ -30,33 +31,13 @@ def campaign_head() -> rx.Component:
 
 
 def _during() -> rx.Component:
-    is_going_on = _VIEW.is_paused | (_ASKED == "pause")
-    words = rx.match(
-        _ASKED,
-        ("pause", "Pausing"),
-        ("continue", "Going on"),
-        rx.cond(_VIEW.is_paused, "Go on", "Pause"),
+    return pause_and_stop(
+        asked=_ASKED,
+        is_paused=_VIEW.is_paused,
+        can_pause=_VIEW.is_active,
+        on_pause=CampaignState.toggle_pause,
+        on_stop=CampaignState.ask_stop,
     )
-    pause = rx.el.button(
-        rx.cond(is_going_on, icon("play"), icon("pause")),
-        words,
-        type="button",
-        class_name="btn steady",
-        aria_busy=(_ASKED == "pause") | (_ASKED == "continue"),
-        aria_keyshortcuts="p",
-        on_click=CampaignState.toggle_pause,
-        custom_attrs={"data-key": "pause"},
-    )
-    stop = rx.el.button(
-        icon("stop"),
-        rx.cond(_ASKED == "stop", "Stopping", "Stop"),
-        type="button",
-        class_name="btn dng steady",
-        aria_busy=_ASKED == "stop",
-        disabled=_ASKED == "stop",
-        on_click=CampaignState.ask_stop,
-    )
-    return rx.fragment(rx.cond(_VIEW.is_active, pause, rx.fragment()), stop)
 
 
 def _after() -> rx.Component:

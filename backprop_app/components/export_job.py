@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import reflex as rx
 
-from backprop_app.components.basics import bar, panel
+from backprop_app.components.basics import panel
 from backprop_app.components.dialogs import confirm
 from backprop_app.components.icons import icon
 from backprop_app.components.status import pill
+from backprop_app.components.steering import cancel_button, job_failure, job_progress
 from backprop_app.states.export import ExportState
 
 _JOB = ExportState.job
@@ -16,40 +17,11 @@ _JOB = ExportState.job
 def job_card() -> rx.Component:
     """Return the card of the job."""
     working = rx.fragment(
-        rx.el.div(
-            rx.el.span(_JOB.phase, class_name="m"),
-            rx.el.span(_JOB.percent_text, class_name="t2 num"),
-            class_name="row sp",
-        ),
-        rx.el.div(
-            bar(f"{_JOB.percent}%"),
-            role="progressbar",
-            aria_label="Export",
-            aria_valuenow=_JOB.percent,
-            aria_valuemin=0,
-            aria_valuemax=100,
-        ),
-        rx.el.button(
-            icon("stop"),
-            rx.cond(ExportState.is_stopping, "Cancelling", "Cancel"),
-            type="button",
-            class_name="btn sm dng",
-            disabled=ExportState.is_stopping,
-            aria_busy=ExportState.is_stopping,
-            on_click=ExportState.ask_cancel,
-        ),
+        job_progress(_JOB, "Export"),
+        cancel_button(ExportState.is_stopping, ExportState.ask_cancel),
     )
     failed = rx.fragment(
-        rx.el.div(
-            icon("alert"),
-            rx.el.div(
-                rx.el.div(_JOB.message, class_name="t1"),
-                rx.el.div(_JOB.hint, class_name="wrapcell"),
-                rx.el.div(_JOB.code, class_name="mono t3"),
-            ),
-            class_name="note danger",
-            role="alert",
-        ),
+        job_failure(_JOB),
         rx.el.button(
             icon("again"), "Try again", type="button", class_name="btn sm", on_click=ExportState.repeat
         ),

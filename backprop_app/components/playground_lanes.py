@@ -35,7 +35,7 @@ def lane(title: str, head: rx.Component, view: Any, side: str) -> rx.Component:
         rx.el.div(rx.el.h2(title), head, class_name="ptop"),
         rx.el.div(rx.el.div(earlier, newest), class_name="talk"),
         _foot(view),
-        class_name=rx.cond(view.state == "writing", "panel col live-line lane", "panel col lane"),
+        class_name=rx.cond(view.state == "writing", "panel col live-line talkpanel", "panel col talkpanel"),
         aria_label=title,
     )
 

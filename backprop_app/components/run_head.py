@@ -10,6 +10,7 @@ from backprop_app.components.basics import page_head
 from backprop_app.components.dialogs import confirm
 from backprop_app.components.icons import icon
 from backprop_app.components.status import pill
+from backprop_app.components.steering import pause_and_stop
 from backprop_app.states.run import RunState
 from backprop_app.states.train import TrainState
 
@@ -63,36 +64,13 @@ def _condition() -> rx.Component:
 
 
 def _during() -> rx.Component:
-    asked = RunState.asked
-    is_going_on = _VIEW.is_paused | (asked == "pause")
-    words = rx.match(
-        asked,
-        ("pause", "Pausing"),
-        ("continue", "Going on"),
-        rx.cond(_VIEW.is_paused, "Go on", "Pause"),
+    return pause_and_stop(
+        asked=RunState.asked,
+        is_paused=_VIEW.is_paused,
+        can_pause=_VIEW.is_active & ~(_VIEW.is_paused & _MARKS.waits_by_itself),
+        on_pause=RunState.toggle_pause,
+        on_stop=RunState.ask_stop,
     )
-    pause = rx.el.button(
-        rx.cond(is_going_on, icon("play"), icon("pause")),
-        words,
-        type="button",
-        class_name="btn steady",
-        aria_busy=(asked == "pause") | (asked == "continue"),
-        aria_keyshortcuts="p",
-        title=rx.cond(is_going_on, "Go on (p)", "Pause after this step (p)"),
-        on_click=RunState.toggle_pause,
-        custom_attrs={"data-key": "pause"},
-    )
-    can_pause = _VIEW.is_active & ~(_VIEW.is_paused & _MARKS.waits_by_itself)
-    stop = rx.el.button(
-        icon("stop"),
-        rx.cond(asked == "stop", "Stopping", "Stop"),
-        type="button",
-        class_name="btn dng steady",
-        aria_busy=asked == "stop",
-        disabled=asked == "stop",
-        on_click=RunState.ask_stop,
-    )
-    return rx.fragment(rx.cond(can_pause, pause, rx.fragment()), stop)
 
 
 def _after() -> rx.Component:

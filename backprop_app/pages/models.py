@@ -6,11 +6,12 @@ from typing import Any
 
 import reflex as rx
 
-from backprop_app.components.basics import bar, empty, field_error, page_head, panel
+from backprop_app.components.basics import empty, field_error, page_head, panel
 from backprop_app.components.dialogs import confirm
 from backprop_app.components.icons import icon
 from backprop_app.components.local import CopyButton, link
 from backprop_app.components.status import pill
+from backprop_app.components.steering import cancel_button, job_failure, job_progress
 from backprop_app.layout import Twin, shell
 from backprop_app.states.models import ModelsState
 
@@ -192,32 +193,12 @@ def _row(item: Any) -> rx.Component:
 
 def _job_card() -> rx.Component:
     working = rx.fragment(
-        rx.el.div(
-            rx.el.span(_JOB.phase, class_name="m"),
-            rx.el.span(_JOB.percent_text, class_name="t2 num"),
-            class_name="row sp",
-        ),
-        rx.el.div(
-            bar(f"{_JOB.percent}%"),
-            role="progressbar",
-            aria_label="Download",
-            aria_valuenow=_JOB.percent,
-            aria_valuemin=0,
-            aria_valuemax=100,
-        ),
+        job_progress(_JOB, "Download"),
         rx.el.div(
             rx.el.span(
                 icon("moon", "s"), "Runs on when this page closes", class_name="row g6 sm t3 grow hide-s"
             ),
-            rx.el.button(
-                icon("stop"),
-                rx.cond(ModelsState.is_stopping, "Cancelling", "Cancel"),
-                type="button",
-                class_name="btn sm dng",
-                disabled=ModelsState.is_stopping,
-                aria_busy=ModelsState.is_stopping,
-                on_click=ModelsState.cancel,
-            ),
+            cancel_button(ModelsState.is_stopping, ModelsState.cancel),
             class_name="row",
         ),
     )
@@ -225,16 +206,7 @@ def _job_card() -> rx.Component:
         icon("again"), "Try again", type="button", class_name="btn sm", on_click=ModelsState.repeat
     )
     failed = rx.fragment(
-        rx.el.div(
-            icon("alert"),
-            rx.el.div(
-                rx.el.div(_JOB.message, class_name="t1"),
-                rx.el.div(_JOB.hint, class_name="wrapcell"),
-                rx.el.div(_JOB.code, class_name="mono t3"),
-            ),
-            class_name="note danger",
-            role="alert",
-        ),
+        job_failure(_JOB),
         rx.el.div(again, class_name="row"),
     )
     stopped = rx.el.div(

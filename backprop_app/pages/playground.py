@@ -66,7 +66,7 @@ def _desk() -> rx.Component:
     lanes = rx.el.div(
         rx.cond(_IS_BOTH, base, rx.fragment()),
         tuned,
-        class_name=rx.cond(_IS_BOTH, "grid pair stack lanes", "grid lanes"),
+        class_name=rx.cond(_IS_BOTH, "grid pair stack talks", "grid talks"),
     )
     return rx.el.div(
         rx.el.div(lanes, _question(), class_name="col g4 talkside"), sampling_panel(), class_name="grid desk"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import reflex as rx
@@ -14,6 +13,7 @@ from backprop_app.feed import FRAME_S, Frame, RunFeed
 from backprop_app.runtime import Runtime, current
 from backprop_app.states.assign import assign
 from backprop_app.states.shell import ShellState
+from backprop_app.states.steering import REQUESTS, steer
 from backprop_app.views import campaign as views
 from backprop_app.views.campaign import CampaignItem, CampaignView
 from backprop_app.views.forget import Heat
@@ -26,18 +26,11 @@ from backprop_core.events import types as ev
 from backprop_core.runs.projection import RunState as Projection
 from backprop_core.services import campaigns, runs
 from backprop_core.services.campaigns import Campaign
-from backprop_core.workspace import Workspace
 
 _LIST_EVERY_S: Final = 1.0
 _LISTED: Final = 20
 _MAX_TEXT: Final = 4096
 _TELLS: Final = (ev.LegStarted, ev.LegEnded, ev.LegMerged, ev.LegChosen, ev.ForgetRow)
-_REQUESTS: Final[dict[str, Callable[[Workspace, str], Projection]]] = {
-    "pause": runs.pause,
-    "continue": runs.unpause,
-    "stop": runs.stop,
-    "resume": runs.resume,
-}
 
 
 class CampaignState(rx.State):
@@ -130,19 +123,16 @@ class CampaignState(rx.State):
     @rx.event(background=True)
     async def request(self, wish: str) -> Any:
         """Ask for one of pause, continue, stop and resume; the page says so until it has happened."""
-        if wish not in _REQUESTS:
+        if wish not in REQUESTS:
             return None
         async with self:
             run_id, self.asked = self.view.run_id, wish
-        runtime = current()
-        try:
-            await asyncio.to_thread(_REQUESTS[wish], runtime.ws, run_id)
-        except BackpropagateError as error:
+        if refusal := await steer(run_id, wish):
             async with self:
                 self.asked = ""
-            return ShellState.show_toast(error.message, error.hint, "danger")
+            return refusal
         await audit.note(self, f"campaign.{wish}", run_id=run_id)
-        await runtime.follower.refresh()
+        await current().follower.refresh()
         return None
 
     @rx.event

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from backprop_app.feed import FRAME_S, Frame, RunFeed
 from backprop_app.runtime import Runtime, current
 from backprop_app.states.assign import assign
 from backprop_app.states.shell import ShellState
+from backprop_app.states.steering import REQUESTS, steer
 from backprop_app.views.detail import (
     CheckpointItem,
     FailureView,
@@ -33,7 +33,6 @@ from backprop_core.services import runs
 from backprop_core.services.chaining import chained
 from backprop_core.services.failure import apply_fix, failure_of
 from backprop_core.services.stalls import stall_of
-from backprop_core.workspace import Workspace
 
 _EVENTS_SHOWN: Final = 12
 _CHECKPOINTS_KEPT: Final = 3
@@ -42,12 +41,6 @@ _LOG_LINES: Final = 14
 _LOG_LINES_READ: Final = 120
 _STALL_LOOK_S: Final = 5.0
 _SMOOTH_MAX: Final = 0.99
-_REQUESTS: Final[dict[str, Callable[[Workspace, str], Projection]]] = {
-    "pause": runs.pause,
-    "continue": runs.unpause,
-    "stop": runs.stop,
-    "resume": runs.resume,
-}
 
 
 class RunState(rx.State):
@@ -119,19 +112,16 @@ class RunState(rx.State):
     @rx.event(background=True)
     async def request(self, wish: str) -> Any:
         """Ask for one of pause, continue, stop and resume; the page says so until it has happened."""
-        if wish not in _REQUESTS:
+        if wish not in REQUESTS:
             return None
         async with self:
             run_id, self.asked = self.view.run_id, wish
-        runtime = current()
-        try:
-            await asyncio.to_thread(_REQUESTS[wish], runtime.ws, run_id)
-        except BackpropagateError as error:
+        if refusal := await steer(run_id, wish):
             async with self:
                 self.asked = ""
-            return ShellState.show_toast(error.message, error.hint, "danger")
+            return refusal
         await audit.note(self, f"run.{wish}", run_id=run_id)
-        await runtime.follower.refresh()
+        await current().follower.refresh()
         return None
 
     @rx.event(background=True)

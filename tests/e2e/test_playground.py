@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import keep_picture
 from tests.support.attempts import FACTS
@@ -44,6 +44,19 @@ def side(page: Page, name: str):
     return page.get_by_role("region", name=name, exact=True)
 
 
+def assert_laid_out(left: Locator, right: Locator) -> None:
+    """Check that two sides stand beside each other, each with head above talk above foot, none outside."""
+    boxes = [panel.bounding_box() for panel in (left, right)]
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    for panel, box in zip((left, right), boxes, strict=True):
+        parts = [panel.locator(name).bounding_box() for name in (".ptop", ".talk", ".talkfoot")]
+        assert [part["x"] for part in parts] == [parts[0]["x"]] * 3
+        assert parts[0]["y"] + parts[0]["height"] <= parts[1]["y"] + 1
+        assert parts[1]["y"] + parts[1]["height"] <= parts[2]["y"] + 1
+        assert parts[2]["y"] + parts[2]["height"] <= box["y"] + box["height"] + 1
+
+
 def test_base_and_tuned_answer_side_by_side_and_only_the_tuned_one_knows_the_fact(app, watch) -> None:
     page = watch(app).open(f"/runs/{app.run_id}")
     page.get_by_role("link", name="Try it").click()
@@ -57,6 +70,7 @@ def test_base_and_tuned_answer_side_by_side_and_only_the_tuned_one_knows_the_fac
     expect(side(page, "Tuned")).to_contain_text("ended by itself")
     expect(side(page, "Tuned")).to_contain_text("tok/s")
     expect(side(page, "Base")).not_to_contain_text("Zorb")
+    assert_laid_out(side(page, "Base"), side(page, "Tuned"))
     keep_picture(page, "playground")
 
     # The second question finds the model in memory, and the first one still stands above it.
