@@ -27,9 +27,9 @@ run: bundle  ## the web app at http://localhost:7860
 
 test: check bundle  ## everything that CI runs, the browser included
 	$(BIN)/python -m tests.support.browser
-	$(MAKE) -j2 -k --output-sync=target --no-print-directory test-e2e test-engine test-integration test-cli test-unit
+	$(MAKE) -j3 -k --output-sync=target --no-print-directory test-e2e test-engine test-integration test-cli test-unit
 
-# Each kind in a process of its own, two kinds at a time, the longest first.
+# Each kind in a process of its own, three kinds at a time, the longest first: most of them wait most of the time.
 test-e2e test-engine: test-%:
 	$(BIN)/python -m pytest tests/$*
 

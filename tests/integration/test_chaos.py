@@ -1,6 +1,6 @@
 """Anything may be pressed or killed in any order: nothing is lost, doubled, orphaned or left half.
 
-`make soak` plays 100 sequences, then 1,000. The processes are real, the training is plain Python;
+`make test` plays 100 sequences, `make soak` 1,000. The processes are real, the training is plain Python;
 `test_torch_kills.py` does the same to a torch worker.
 """
 
@@ -57,11 +57,6 @@ def zygote() -> Iterator[Zygote]:
         zygote.start()
         yield zygote
         zygote.close()
-
-
-# Played by `make soak`: a hundred sequences take about a minute, and the process that forks the others was
-# mended (it spun when whoever asked it was killed) with one clean run since.
-pytestmark = pytest.mark.soak
 
 
 class Night(RuleBasedStateMachine):
